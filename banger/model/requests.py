@@ -1,0 +1,289 @@
+"""Every request of the daemon's socket, its reply type and its streams.
+
+The tag of a request is its name on the wire. ``stream:`` in a docstring names the items
+the server sends before the result; ``feed:`` the items the client may send meanwhile.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from banger.kernel.message import Fault, Request
+from banger.model.image import ImageView
+from banger.model.names import ImageName, VmName
+from banger.model.vm import DiskBytes, MemoryMib, Vcpus, VmView
+
+GuestPath = Annotated[str, msgspec.Meta(pattern="^/[^\0]*$", max_length=4096)]
+Mode = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
+
+
+class Reply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of replies and stream items."""
+
+
+# --- the daemon itself ---
+
+
+class DaemonStatus(Reply, frozen=True):
+    pid: int
+    version: str
+    uptime_s: float
+    vms: dict[str, int]
+    """How many VMs are in each state."""
+    quarantined: dict[str, str]
+    """Names whose record can't be read, and why."""
+    accelerator: str | None
+    """kvm or tcg; null until a VM was started."""
+    bridge: str
+    subnet: str | None
+    socket: str
+
+
+class GetStatus(Request[DaemonStatus], frozen=True, tag="daemon.status"):
+    pass
+
+
+class StopDaemon(Request[None], frozen=True, tag="daemon.stop"):
+    """Stop the daemon; its VMs too if ``vms``."""
+
+    vms: bool = False
+
+
+class WatchEvents(Request[None], frozen=True, tag="events.watch"):
+    """Runs until cancelled. stream: events."""
+
+
+# --- VMs ---
+
+
+class CreateVm(Request[VmView], frozen=True, tag="vm.create"):
+    """None means the default of the settings. stream: events of this creation.
+
+    ``fault`` is refused unless the daemon was started for tests.
+    """
+
+    name: VmName | None = None
+    image: ImageName | None = None
+    vcpus: Vcpus | None = None
+    memory_mib: MemoryMib | None = None
+    disk_bytes: DiskBytes | None = None
+    start: bool = True
+    fault: Fault | None = None
+
+
+class ListVms(Request[list[VmView]], frozen=True, tag="vm.list"):
+    pass
+
+
+class ShowVm(Request[VmView], frozen=True, tag="vm.show"):
+    name: VmName
+
+
+class StartVm(Request[VmView], frozen=True, tag="vm.start"):
+    """stream: events of this start."""
+
+    name: VmName
+    fault: Fault | None = None
+
+
+class StopVm(Request[VmView], frozen=True, tag="vm.stop"):
+    name: VmName
+    force: bool = False
+    """Kill the VMM at once."""
+
+
+class RestartVm(Request[VmView], frozen=True, tag="vm.restart"):
+    """stream: events of the start."""
+
+    name: VmName
+
+
+class DeleteVm(Request[None], frozen=True, tag="vm.delete"):
+    name: VmName
+
+
+class WaitCondition(StrEnum):
+    RUNNING = "running"
+    SSH = "ssh"
+    STOPPED = "stopped"
+
+
+class WaitVm(Request[VmView], frozen=True, tag="vm.wait"):
+    name: VmName
+    condition: WaitCondition
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=86400)]
+
+
+class ReadConsole(Request[None], frozen=True, tag="vm.console"):
+    """stream: Output. With ``follow`` it runs until cancelled or the VM is gone."""
+
+    name: VmName
+    follow: bool = False
+
+
+class SshAccess(Reply, frozen=True):
+    """``identity`` is the private key, for 0600 files of the caller's only."""
+
+    user: str
+    address: str
+    host_public_key: str
+    identity: bytes
+
+
+class GetSshAccess(Request[SshAccess], frozen=True, tag="vm.ssh-access"):
+    name: VmName
+
+
+class GuestHealth(Reply, frozen=True):
+    hostname: str
+    stage: str
+    uptime_ms: int
+    sessions: int
+    ssh: bool
+    agent_version: str
+
+
+class GetHealth(Request[GuestHealth], frozen=True, tag="vm.health"):
+    name: VmName
+
+
+# --- commands and files in the guest ---
+
+
+class ExecResult(Reply, frozen=True):
+    """``code`` is -1 when ``signal`` ended the command."""
+
+    code: int
+    signal: int
+    timed_out: bool
+
+
+class Exec(Request[ExecResult], frozen=True, tag="vm.exec"):
+    """stream: Output, ErrorOutput. feed: Input, EndOfInput, Resize, SendSignal."""
+
+    name: VmName
+    argv: Annotated[list[str], msgspec.Meta(min_length=1, max_length=4096)]
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    user: str = "root"
+    tty: bool = False
+    rows: int = 24
+    cols: int = 80
+    timeout_s: Annotated[float, msgspec.Meta(ge=0, le=86400 * 365)] = 0
+    """0: none."""
+
+
+class Output(Reply, frozen=True, tag="out"):
+    data: bytes
+
+
+class ErrorOutput(Reply, frozen=True, tag="err"):
+    data: bytes
+
+
+class Input(Reply, frozen=True, tag="in"):
+    data: bytes
+
+
+class EndOfInput(Reply, frozen=True, tag="eof"):
+    pass
+
+
+class Resize(Reply, frozen=True, tag="resize"):
+    rows: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    cols: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class SendSignal(Reply, frozen=True, tag="signal"):
+    number: Annotated[int, msgspec.Meta(ge=1, le=64)]
+
+
+class FileInfo(Reply, frozen=True):
+    """``kind`` is file, directory, symlink or other; ``mode`` the permission bits."""
+
+    kind: str
+    mode: int
+    size: int
+
+
+class ReadFile(Request[FileInfo], frozen=True, tag="file.read"):
+    """stream: Output."""
+
+    name: VmName
+    path: GuestPath
+
+
+class WriteFile(Request[None], frozen=True, tag="file.write"):
+    """feed: Input, exactly ``size`` bytes in all."""
+
+    name: VmName
+    path: GuestPath
+    size: Annotated[int, msgspec.Meta(ge=0)]
+    mode: Mode = 0o644
+    user: str = "root"
+
+
+class DirectoryEntry(Reply, frozen=True):
+    name: str
+    info: FileInfo
+
+
+class ListDirectory(Request[list[DirectoryEntry]], frozen=True, tag="file.list"):
+    name: VmName
+    path: GuestPath
+
+
+class MakeDirectory(Request[None], frozen=True, tag="file.mkdir"):
+    name: VmName
+    path: GuestPath
+    mode: Mode = 0o755
+    user: str = "root"
+
+
+# --- images ---
+
+
+class ListImages(Request[list[ImageView]], frozen=True, tag="image.list"):
+    pass
+
+
+class ShowImage(Request[ImageView], frozen=True, tag="image.show"):
+    name: ImageName
+
+
+class BuildImage(Request[ImageView], frozen=True, tag="image.build"):
+    """stream: BuildProgress."""
+
+    name: ImageName
+    recipe: ImageName
+
+
+AnyRequest = (
+    GetStatus
+    | StopDaemon
+    | WatchEvents
+    | CreateVm
+    | ListVms
+    | ShowVm
+    | StartVm
+    | StopVm
+    | RestartVm
+    | DeleteVm
+    | WaitVm
+    | ReadConsole
+    | GetSshAccess
+    | GetHealth
+    | Exec
+    | ReadFile
+    | WriteFile
+    | ListDirectory
+    | MakeDirectory
+    | ListImages
+    | ShowImage
+    | BuildImage
+)
+AnyFeed = Input | EndOfInput | Resize | SendSignal
+AnyOutput = Output | ErrorOutput

@@ -1,0 +1,122 @@
+"""Every setting: one row in one table.
+
+The file ``config.toml`` (``[section]`` then ``name = value``), the environment
+(``BANGER_SECTION_NAME``), ``banger config show`` and docs/settings.md derive from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from banger.kernel.errors import UsageError
+
+Value = str | int
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """``choices`` empty: any value of the default's type."""
+
+    key: str
+    default: Value
+    help: str
+    choices: tuple[str, ...] = ()
+    minimum: int = 0
+
+    @property
+    def variable(self) -> str:
+        return "BANGER_" + self.key.replace(".", "_").upper()
+
+    def check(self, value: object) -> Value:
+        """The value in the setting's type. Raises `UsageError`."""
+        kind = type(self.default)
+        if isinstance(value, str) and kind is int:
+            with contextlib.suppress(ValueError):
+                value = int(value)
+        if type(value) is not kind or not isinstance(value, str | int):
+            wanted = "a number" if kind is int else "a text"
+            raise UsageError(f"setting {self.key}: {value!r} is not {wanted}")
+        if self.choices and value not in self.choices:
+            raise UsageError(
+                f"setting {self.key}: {value!r} is not one of {', '.join(self.choices)}"
+            )
+        if isinstance(value, int) and value < self.minimum:
+            raise UsageError(f"setting {self.key}: {value} is less than {self.minimum}")
+        return value
+
+
+SETTINGS = (
+    Setting("vm.image", "debian", "Image of a new VM when --image is not given."),
+    Setting("vm.vcpus", 1, "Virtual CPUs of a new VM.", minimum=1),
+    Setting("vm.memory_mib", 256, "Memory of a new VM in MiB.", minimum=96),
+    Setting(
+        "vm.disk",
+        "image",
+        "Size of a new VM's root disk, like 8G; 'image' keeps the image's size.",
+    ),
+    Setting("vm.stop_timeout_s", 90, "How long a guest may take to shut down.", minimum=1),
+    Setting("network.bridge", "banger0", "Name of the bridge the VMs are connected to."),
+    Setting(
+        "network.subnet",
+        "auto",
+        "Network of the VMs, like 172.31.0.0/22; 'auto' takes one that is free on this host.",
+    ),
+    Setting(
+        "network.resolvers",
+        "",
+        "Name servers written into guests, separated by commas.",
+    ),
+    Setting("tap_pool.size", 4, "Idle TAP devices kept ready."),
+    Setting("qemu.binary", "qemu-system-x86_64", "The QEMU program, a name or a path."),
+    Setting(
+        "qemu.accelerator",
+        "auto",
+        "auto: KVM where a guest really runs in it, else software emulation.",
+        choices=("auto", "kvm", "tcg"),
+    ),
+    Setting(
+        "qemu.user",
+        "banger-vmm",
+        "User that QEMU runs as when the daemon is root; 'nobody' when it does not exist.",
+    ),
+    Setting(
+        "daemon.group",
+        "",
+        "Group that may use the daemon's socket beside its owner.",
+    ),
+    Setting(
+        "daemon.log_level",
+        "info",
+        "How much the daemon writes into its log.",
+        choices=("debug", "info", "warning", "error"),
+    ),
+)
+
+BY_KEY = {setting.key: setting for setting in SETTINGS}
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """A setting's value and where it comes from."""
+
+    key: str
+    value: Value
+    origin: str
+    help: str
+
+
+class Settings:
+    """All settings with their values. ``text`` and ``number`` read one by its key."""
+
+    def __init__(self, origins: dict[str, Origin]) -> None:
+        self.origins = origins
+
+    def text(self, key: str) -> str:
+        value = self.origins[key].value
+        assert isinstance(value, str), key
+        return value
+
+    def number(self, key: str) -> int:
+        value = self.origins[key].value
+        assert isinstance(value, int), key
+        return value

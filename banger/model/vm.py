@@ -1,0 +1,146 @@
+"""A VM: what was asked for, what is kept, what is shown."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from banger.kernel.errors import IllegalState
+from banger.model.names import ImageName, VmName
+from banger.model.process import ProcessIdentity
+from banger.model.sizes import MIB, TIB
+
+VCPUS_MAX = 64
+MEMORY_MIB_MIN = 96
+MEMORY_MIB_MAX = 1 << 20
+DISK_BYTES_MIN = 64 * MIB
+DISK_BYTES_MAX = 16 * TIB
+
+Vcpus = Annotated[int, msgspec.Meta(ge=1, le=VCPUS_MAX)]
+MemoryMib = Annotated[int, msgspec.Meta(ge=MEMORY_MIB_MIN, le=MEMORY_MIB_MAX)]
+DiskBytes = Annotated[int, msgspec.Meta(ge=DISK_BYTES_MIN, le=DISK_BYTES_MAX)]
+
+
+class VmState(StrEnum):
+    """Where a VM is in its life.
+
+    ::
+
+        creating ──► running ◄──► paused            crashed: the VMM ended by itself
+            │         │  ▲                          failed: banger gave up on it; says why
+            │         ▼  │
+            │     stopping │ starting
+            │         │    │
+            └───────► stopped ──► deleting ──► gone
+    """
+
+    CREATING = "creating"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+class Verb(StrEnum):
+    """What can be done with a VM that exists."""
+
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    EXEC = "exec"
+    DELETE = "delete"
+
+
+_LEGAL: dict[VmState, frozenset[Verb]] = {
+    VmState.CREATING: frozenset(),
+    VmState.STARTING: frozenset(),
+    VmState.RUNNING: frozenset({Verb.STOP, Verb.RESTART, Verb.EXEC, Verb.DELETE}),
+    VmState.PAUSED: frozenset({Verb.STOP, Verb.DELETE}),
+    VmState.STOPPING: frozenset(),
+    VmState.STOPPED: frozenset({Verb.START, Verb.DELETE}),
+    VmState.CRASHED: frozenset({Verb.START, Verb.DELETE}),
+    VmState.FAILED: frozenset({Verb.DELETE}),
+    VmState.DELETING: frozenset(),
+}
+
+
+def guard(name: str, state: VmState, verb: Verb) -> None:
+    """Raise `IllegalState` unless the verb is legal in this state."""
+    legal = _LEGAL[state]
+    if verb not in legal:
+        if legal:
+            hint = "legal now: " + ", ".join(sorted(legal))
+        else:
+            hint = f"wait until it is no longer {state}"
+        raise IllegalState(f"can't {verb} VM {name!r}: it is {state}", hint=hint)
+
+
+class VmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The shape of a VM as asked for."""
+
+    image: ImageName
+    vcpus: Vcpus
+    memory_mib: MemoryMib
+    disk_bytes: DiskBytes
+    """Size of the root disk as the guest sees it."""
+
+
+class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept of a VM on disk. Written before each side effect it announces.
+
+    ``state`` is the state intended by the last operation; what is true is found out from
+    ``process`` when the daemon starts.
+    """
+
+    id: str
+    """32 hex digits, never used again; also the machine-id of the guest."""
+    name: VmName
+    spec: VmSpec
+    image_id: str
+    state: VmState
+    created_at: float
+    """Unix seconds."""
+    address: str
+    mac: str
+    driver: str
+    host_public_key: str = ""
+    """The guest's SSH host key, one line as in known_hosts; pinned by ``vm ssh``."""
+    process: ProcessIdentity | None = None
+    """The VMM, while one is supposed to run."""
+    reason: str = ""
+    """Why it is crashed or failed."""
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:8]
+
+
+class VmView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A VM as ``vm show`` and ``vm list`` show it. The field names are a stable interface."""
+
+    name: str
+    state: VmState
+    image: str
+    address: str
+    mac: str
+    pid: int | None
+    """Of the VMM; null when none runs."""
+    vcpus: int
+    memory_mib: int
+    disk_bytes: int
+    """What the guest sees."""
+    disk_allocated_bytes: int
+    """What the root disk takes on the host, the shared image not counted."""
+    created_at: str
+    """UTC, RFC 3339."""
+    id: str
+    driver: str
+    accelerator: str | None
+    tap: str | None
+    reason: str

@@ -1,0 +1,63 @@
+"""Reads the settings: defaults, then ``config.toml``, then the environment, then flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from banger.kernel.errors import UsageError
+from banger.model.settings import BY_KEY, SETTINGS, Origin, Settings
+
+FILE_LIMIT_BYTES = 1 << 20
+
+
+def load_settings(
+    path: Path, environ: Mapping[str, str], flags: Mapping[str, object] | None = None
+) -> Settings:
+    """All settings. A missing file is an empty one. Raises `UsageError` naming the place."""
+    found = {
+        setting.key: Origin(setting.key, setting.default, "default", setting.help)
+        for setting in SETTINGS
+    }
+
+    def put(key: str, value: object, origin: str) -> None:
+        setting = BY_KEY.get(key)
+        if setting is None:
+            raise UsageError(
+                f"{origin}: there is no setting {key!r}", hint="'banger config show' lists them"
+            )
+        try:
+            checked = setting.check(value)
+        except UsageError as error:
+            raise UsageError(f"{origin}: {error.message}", hint=setting.help) from None
+        found[key] = Origin(key, checked, origin, setting.help)
+
+    for key, value in _read(path).items():
+        put(key, value, str(path))
+    for setting in SETTINGS:
+        if setting.variable in environ:
+            put(setting.key, environ[setting.variable], setting.variable)
+    for key, value in (flags or {}).items():
+        put(key, value, "flag")
+    return Settings(found)
+
+
+def _read(path: Path) -> dict[str, object]:
+    if not path.exists():
+        return {}
+    import tomllib
+
+    try:
+        if path.stat().st_size > FILE_LIMIT_BYTES:
+            raise UsageError(f"{path} is larger than {FILE_LIMIT_BYTES} bytes")
+        with path.open("rb") as file:
+            tree = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} can't be read: {error}", hint="mend it or remove it") from None
+    flat: dict[str, object] = {}
+    for section, values in tree.items():
+        if not isinstance(values, dict):
+            raise UsageError(f"{path}: {section!r} stands outside of a [section]")
+        for name, value in values.items():
+            flat[f"{section}.{name}"] = value
+    return flat
