@@ -1,0 +1,152 @@
+"""What can be asked of a guest's agent, beside running commands (`banger.guest.exec`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from banger.guest.connection import printable
+from banger.guest.link import AgentLink
+from banger.kernel.errors import GuestError
+from banger.model.guest import GuestConfig
+from banger.model.requests import DirectoryEntry, FileInfo, GuestHealth
+
+T = TypeVar("T")
+
+ENTRIES_LIMIT = 1 << 16
+
+
+class _Health(msgspec.Struct, frozen=True):
+    version: str
+    stage: str
+    hostname: str
+    uptime_ms: int
+    sessions: int
+    ssh: bool
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    name: str
+    type: str
+    mode: int
+    size: int
+
+
+class _Entries(msgspec.Struct, frozen=True):
+    entries: list[_Entry]
+
+
+class _FailedPart(msgspec.Struct, frozen=True):
+    part: str
+    error: str
+
+
+class _Configured(msgspec.Struct, frozen=True):
+    applied: list[str] = []
+    failed: list[_FailedPart] = []
+
+
+async def health(link: AgentLink) -> GuestHealth:
+    async with link.control() as connection:
+        found = _decode(await connection.request("GET", "/healthz"), _Health)
+    return GuestHealth(
+        hostname=printable(found.hostname),
+        stage=printable(found.stage),
+        uptime_ms=found.uptime_ms,
+        sessions=found.sessions,
+        ssh=found.ssh,
+        agent_version=printable(found.version),
+    )
+
+
+async def check_configured(link: AgentLink) -> None:
+    """Raise `GuestError` when a part of the cold configuration could not be applied."""
+    async with link.control() as connection:
+        _check_applied(await connection.request("GET", "/v1/configured"))
+
+
+async def configure(link: AgentLink, config: GuestConfig) -> None:
+    """Deliver a configuration warm. Raises `GuestError` naming the parts that failed."""
+    async with link.control() as connection:
+        _check_applied(
+            await connection.request("POST", "/v1/configure", body=msgspec.json.encode(config))
+        )
+
+
+async def set_clock(link: AgentLink, unix_ns: int) -> None:
+    async with link.control() as connection:
+        await connection.request("PUT", "/v1/clock", body=msgspec.json.encode({"unix_ns": unix_ns}))
+
+
+async def power_off(link: AgentLink) -> None:
+    """Ask the guest's init to shut down; returns at once."""
+    async with link.control() as connection:
+        await connection.request("POST", "/v1/poweroff")
+
+
+@asynccontextmanager
+async def open_file(
+    link: AgentLink, path: str
+) -> AsyncIterator[tuple[FileInfo, AsyncIterator[bytes]]]:
+    """What the file is, and its content; read it to the end."""
+    async with link.session() as connection:
+        headers, chunks = await connection.download(_target("/v1/files", path))
+        try:
+            mode, size = int(headers["x-mode"], 8) & 0o7777, int(headers["content-length"])
+        except (KeyError, ValueError):
+            raise GuestError(f"the agent's reply for {path!r} lacks mode or size") from None
+        yield FileInfo("file", mode, size), chunks
+        connection.end_download()
+
+
+async def write_file(
+    link: AgentLink, path: str, *, mode: int, user: str, size: int, content: AsyncIterator[bytes]
+) -> None:
+    """``content`` must yield exactly ``size`` bytes."""
+    target = _target("/v1/files", path, mode=f"{mode:04o}", user=user)
+    async with link.session() as connection:
+        await connection.begin("PUT", target, headers=(), length=size)
+        async for data in content:
+            await connection.send_body(data)
+        await connection.end_body()
+        await connection.finish()
+
+
+async def list_directory(link: AgentLink, path: str) -> list[DirectoryEntry]:
+    async with link.session() as connection:
+        body = await connection.request("GET", _target("/v1/directory", path))
+    entries = _decode(body, _Entries).entries
+    if len(entries) > ENTRIES_LIMIT:
+        raise GuestError(f"{path!r} has more than {ENTRIES_LIMIT} entries")
+    for entry in entries:
+        if entry.name in ("", ".", "..") or "/" in entry.name or "\0" in entry.name:
+            raise GuestError(f"the guest names an impossible file: {printable(entry.name)!r}")
+    return [DirectoryEntry(e.name, FileInfo(e.type, e.mode & 0o7777, e.size)) for e in entries]
+
+
+async def make_directory(link: AgentLink, path: str, *, mode: int, user: str) -> None:
+    target = _target("/v1/directory", path, mode=f"{mode:04o}", user=user)
+    async with link.session() as connection:
+        await connection.request("PUT", target)
+
+
+def _target(endpoint: str, path: str, **query: str) -> str:
+    return f"{endpoint}?{urlencode({'path': path, **query}, quote_via=quote)}"
+
+
+def _check_applied(body: bytes) -> None:
+    failed = _decode(body, _Configured).failed
+    if failed:
+        parts = "; ".join(printable(f"{part.part}: {part.error}") for part in failed)
+        raise GuestError(f"the guest could not apply its configuration: {parts}")
+
+
+def _decode(data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise GuestError(f"the agent's reply is not valid: {error}") from None

@@ -1,0 +1,149 @@
+"""A command in the guest: the framed protocol that ``POST /v1/exec`` switches to."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from banger.guest.connection import AgentConnection, AgentFailure
+from banger.guest.link import AgentLink
+from banger.kernel.errors import CommandNotFound, ConnectionLost, GuestError, NotExecutable
+from banger.model.requests import ErrorOutput, Exec, ExecResult, Output
+
+PAYLOAD_LIMIT_BYTES = 64 << 10
+STDIN_WINDOW_BYTES = 256 << 10
+
+_HEADER = struct.Struct(">BI")
+_SIZE = struct.Struct(">HH")
+_COUNT = struct.Struct(">I")
+
+_STDIN, _STDIN_EOF, _RESIZE, _SIGNAL = 0x01, 0x02, 0x03, 0x04
+_START_ERRORS: dict[int, type[GuestError]] = {
+    errno.ENOENT: CommandNotFound,
+    errno.EACCES: NotExecutable,
+    errno.ENOEXEC: NotExecutable,
+}
+_STDOUT, _STDERR, _STDIN_CREDIT, _EXIT = 0x11, 0x12, 0x13, 0x14
+
+
+class ExecSession:
+    """A running command. One task reads `outputs`; others may send meanwhile."""
+
+    def __init__(self, connection: AgentConnection, received: bytes) -> None:
+        self._connection = connection
+        self._received = bytearray(received)
+        self._window = STDIN_WINDOW_BYTES
+        self._credit = trio.Event()
+        self._send_lock = trio.Lock()
+        self.result: ExecResult | None = None
+
+    async def outputs(self) -> AsyncIterator[Output | ErrorOutput]:
+        """What the command writes, until it has ended; then ``result`` is set."""
+        while self.result is None:
+            kind, payload = await self._next_frame()
+            if kind == _STDOUT:
+                yield Output(payload)
+            elif kind == _STDERR:
+                yield ErrorOutput(payload)
+            elif kind == _STDIN_CREDIT and len(payload) == _COUNT.size:
+                self._window += _COUNT.unpack(payload)[0]
+                self._credit.set()
+            elif kind == _EXIT:
+                try:
+                    self.result = msgspec.json.decode(payload, type=ExecResult)
+                except msgspec.MsgspecError as error:
+                    raise GuestError(f"the agent's exit report is not valid: {error}") from None
+            else:
+                raise GuestError(f"the guest agent sent an unknown frame, type {kind:#x}")
+        if self._received:
+            raise GuestError("the guest agent went on after the command's exit")
+
+    async def send_input(self, data: bytes) -> None:
+        """Write to the command's stdin; waits while the command is slow to read."""
+        for start in range(0, len(data), PAYLOAD_LIMIT_BYTES):
+            part = data[start : start + PAYLOAD_LIMIT_BYTES]
+            while self._window < len(part):
+                self._credit = trio.Event()
+                await self._credit.wait()
+            self._window -= len(part)
+            await self._send(_STDIN, part)
+
+    async def end_input(self) -> None:
+        await self._send(_STDIN_EOF)
+
+    async def resize(self, rows: int, cols: int) -> None:
+        await self._send(_RESIZE, _SIZE.pack(rows, cols))
+
+    async def signal(self, number: int) -> None:
+        await self._send(_SIGNAL, bytes([number]))
+
+    async def _send(self, kind: int, payload: bytes = b"") -> None:
+        async with self._send_lock:
+            await self._connection.stream.send_all(_HEADER.pack(kind, len(payload)) + payload)
+
+    async def _next_frame(self) -> tuple[int, bytes]:
+        await self._fill(_HEADER.size)
+        kind, length = _HEADER.unpack_from(self._received)
+        if length > PAYLOAD_LIMIT_BYTES:
+            raise GuestError(f"the guest agent sent a frame of {length} bytes")
+        end = _HEADER.size + length
+        await self._fill(end)
+        payload = bytes(self._received[_HEADER.size : end])
+        del self._received[:end]
+        return kind, payload
+
+    async def _fill(self, count: int) -> None:
+        while len(self._received) < count:
+            try:
+                data = await self._connection.stream.receive_some(PAYLOAD_LIMIT_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
+            if not data:
+                raise ConnectionLost("the guest went away while the command ran")
+            self._received += data
+
+
+@asynccontextmanager
+async def open_exec(link: AgentLink, request: Exec) -> AsyncIterator[ExecSession]:
+    """Start the command. Leaving the block before its end kills it.
+
+    Raises `CommandNotFound`, `NotExecutable`, or `AgentFailure` with the guest's errno when
+    it can't be started.
+    """
+    body = {
+        "argv": request.argv,
+        "env": request.env,
+        "user": request.user,
+        "tty": request.tty,
+        "rows": request.rows,
+        "cols": request.cols,
+        "timeout_ms": int(request.timeout_s * 1000),
+    }
+    if request.cwd is not None:
+        body["cwd"] = request.cwd
+    async with link.session() as connection:
+        try:
+            received = await connection.upgrade(
+                "/v1/exec", "banger-exec", msgspec.json.encode(body)
+            )
+        except AgentFailure as error:
+            raise _START_ERRORS.get(error.errno, AgentFailure)(error.message) from None
+        session = ExecSession(connection, received)
+        yield session
+        if session.result is not None:
+            connection.restart()
+
+
+async def run_quietly(link: AgentLink, *argv: str) -> ExecResult:
+    """Run a command to its end, its output thrown away."""
+    async with open_exec(link, Exec(name="guest", argv=list(argv))) as session:
+        await session.end_input()
+        async for _ in session.outputs():
+            pass
+        assert session.result is not None
+        return session.result

@@ -1,0 +1,93 @@
+"""The channels to one guest's agent, shared by all who want something of it.
+
+A driver says how many channels there are and how to open one. Channel 0 is kept for short
+requests (health, power off), so that long commands on all the others never block them.
+Connections are kept open between requests; one that was left in the middle of something
+is closed, and the next user of the channel resynchronises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from banger.guest.connection import AgentConnection
+from banger.kernel.errors import Busy, ConnectionLost
+
+Dial = Callable[[int], Awaitable[trio.abc.Stream]]
+
+BUSY_AFTER_S = 10.0
+
+
+class _Channel:
+    def __init__(self) -> None:
+        self.lock = trio.Lock()
+        self.connection: AgentConnection | None = None
+
+
+class AgentLink:
+    def __init__(self, dial: Dial, channels: int) -> None:
+        self._dial = dial
+        self._control = _Channel()
+        self._sessions = [_Channel() for _ in range(channels - 1)]
+        self._free, self._freed = trio.open_memory_channel[int](channels)
+        for index in range(channels - 1):
+            self._free.send_nowait(index)
+
+    @asynccontextmanager
+    async def control(self) -> AsyncIterator[AgentConnection]:
+        """For short requests; the caller sets a deadline."""
+        async with self._control.lock, self._connected(self._control, 0) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AgentConnection]:
+        """For commands and files. Raises `Busy` when all channels stay taken."""
+        index = await self._take()
+        try:
+            async with self._connected(self._sessions[index], index + 1) as connection:
+                yield connection
+        finally:
+            self._free.send_nowait(index)
+
+    async def _take(self) -> int:
+        with trio.move_on_after(BUSY_AFTER_S):
+            return await self._freed.receive()
+        raise Busy(
+            f"all {len(self._sessions)} channels to the guest are in use",
+            hint="wait until one of the running commands or copies has ended",
+        )
+
+    @asynccontextmanager
+    async def _connected(self, channel: _Channel, index: int) -> AsyncIterator[AgentConnection]:
+        if channel.connection is None:
+            channel.connection = await self._connect(index)
+        connection = channel.connection
+        try:
+            yield connection
+        finally:
+            if not connection.idle:
+                if channel.connection is connection:
+                    channel.connection = None
+                await connection.aclose()
+
+    async def _connect(self, index: int) -> AgentConnection:
+        try:
+            connection = AgentConnection(await self._dial(index))
+        except OSError as error:
+            raise ConnectionLost(f"the guest agent can't be reached: {error}") from None
+        try:
+            await connection.resynchronise()
+        except BaseException:
+            await connection.aclose()
+            raise
+        return connection
+
+    async def reset(self) -> None:
+        """Drop all connections, as after a reboot of the guest."""
+        for channel in (self._control, *self._sessions):
+            connection, channel.connection = channel.connection, None
+            if connection is not None:
+                await connection.aclose()
