@@ -1,0 +1,91 @@
+"""KVM or software emulation: found out by running a guest, not by looking at /dev/kvm.
+
+On nested hosts /dev/kvm can exist, open and create VMs and still not run one. So a kernel
+is booted under KVM with a short deadline, up to the first words of its init; the answer
+is remembered for this boot of the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+from banger.host import assets, cpio, process
+from banger.kernel.store import write_durably
+
+log = logging.getLogger(__name__)
+
+PROBE_DEADLINE_S = 8.0
+PROBE_OK = b"banger-init: PROBE OK"
+
+_KVM = Path("/dev/kvm")
+
+
+class Accelerator:
+    """``wanted`` is the setting: auto, kvm or tcg. ``memory`` is the file that remembers."""
+
+    def __init__(self, wanted: str, binary: str, memory: Path) -> None:
+        self._wanted = wanted
+        self._binary = binary
+        self._memory = memory
+        self.chosen: str | None = None if wanted == "auto" else wanted
+
+    def choose(self, kernel: Path) -> str:
+        """ "kvm" or "tcg". Blocks for up to `PROBE_DEADLINE_S` once a boot of the host."""
+        if self.chosen is None:
+            self.chosen = self._remembered() or self._find_out(kernel)
+        return self.chosen
+
+    def _remembered(self) -> str | None:
+        try:
+            boot_id, answer = self._memory.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return None
+        return answer if boot_id == process.boot_id() and answer in ("kvm", "tcg") else None
+
+    def _find_out(self, kernel: Path) -> str:
+        answer = "kvm" if os.access(_KVM, os.R_OK | os.W_OK) and self._runs(kernel) else "tcg"
+        if answer == "tcg":
+            log.warning(
+                "no guest runs in KVM here: VMs are emulated in software, which is slower "
+                "and is no boundary against hostile guests"
+            )
+        write_durably(self._memory, f"{process.boot_id()} {answer}\n".encode())
+        return answer
+
+    def _runs(self, kernel: Path) -> bool:
+        """Whether a kernel gets as far as its init under KVM."""
+        with tempfile.TemporaryDirectory() as directory:
+            initramfs = Path(directory) / "initramfs"
+            agent = assets.agent_binary().read_bytes()
+            init = cpio.archive([cpio.Entry("init", stat.S_IFREG | 0o755, agent)])
+            cpio.assemble_initramfs(initramfs, [init])
+            argv = [
+                *(self._binary, "-nodefaults", "-no-user-config", "-display", "none"),
+                *("-machine", "microvm,isa-serial=on", "-accel", "kvm", "-cpu", "host"),
+                *("-m", "128", "-serial", "stdio", "-no-reboot"),
+                *("-kernel", str(kernel), "-initrd", str(initramfs)),
+                *("-append", "console=ttyS0 quiet panic=-1 banger.probe"),
+            ]
+            with contextlib.suppress(subprocess.TimeoutExpired, OSError):
+                done = subprocess.run(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=PROBE_DEADLINE_S,
+                    check=False,
+                )
+                return PROBE_OK in done.stdout
+        return False
+
+
+def tsc_khz() -> int | None:
+    """The frequency of this host's time stamp counter in kHz, as near as /proc tells."""
+    match = re.search(r"^cpu MHz\s*:\s*([\d.]+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return round(float(match[1]) * 1000) if match else None

@@ -1,0 +1,257 @@
+"""The QEMU driver: the microvm machine, KVM where it works, else software emulation.
+
+Every socket is bound here and handed to QEMU as a descriptor, so there is no moment at
+which a client could come too early; disks, kernel and TAPs are handed over open, so QEMU
+runs as a user of its own that may open none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from banger.host import process
+from banger.host.paths import check_socket_path
+from banger.host.tap import open_tap
+from banger.host.user import User
+from banger.kernel.errors import ConnectionLost, HostNotReady, VmmError
+from banger.model.process import ProcessIdentity
+from banger.vmm.accelerator import tsc_khz
+from banger.vmm.base import DiskFormat, MachineEvent, MachinePlan, Traits
+from banger.vmm.qemu_arguments import AGENT_PORTS, Descriptors, qemu_arguments
+from banger.vmm.qmp import QmpClient
+
+START_DEADLINE_S = 20.0
+LOG_TAIL_BYTES = 2000
+
+_QMP = "qmp.sock"
+_CONSOLE = "console.sock"
+
+
+class QemuMachine:
+    """A QEMU process, ours or adopted."""
+
+    def __init__(
+        self,
+        pidfd: int,
+        identity: ProcessIdentity,
+        *,
+        runtime: Path,
+        accelerator: str,
+        child: subprocess.Popen[bytes] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self.identity = identity
+        self.accelerator = accelerator
+        self._pidfd = pidfd
+        self._runtime = runtime
+        self._child = child
+        self._log = log
+        self._qmp: QmpClient | None = None
+        self._gone = trio.Event()
+
+    async def attend(
+        self,
+        on_event: Callable[[MachineEvent], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> bool:
+        shut_down = False
+        try:
+            with trio.fail_after(START_DEADLINE_S):
+                self._qmp = QmpClient(await trio.open_unix_socket(str(self._runtime / _QMP)))
+                await self._qmp.negotiate()
+        except (OSError, ConnectionLost, trio.TooSlowError) as error:
+            await self.kill()
+            raise VmmError(f"QEMU did not come up: {self._last_words() or error}") from None
+        task_status.started()
+        try:
+            while True:
+                match await self._qmp.next_event():
+                    case "SHUTDOWN":
+                        shut_down = True
+                    case "RESET":
+                        on_event(MachineEvent.GUEST_RESET)
+        except ConnectionLost:
+            await self._exited()
+        finally:
+            qmp, self._qmp = self._qmp, None
+            await qmp.aclose()
+        return shut_down
+
+    async def dial(self, channel: int) -> trio.abc.Stream:
+        return await trio.open_unix_socket(str(self._runtime / _agent(channel)))
+
+    async def open_console(self) -> trio.abc.Stream:
+        return await trio.open_unix_socket(str(self._runtime / _CONSOLE))
+
+    async def press_power_button(self) -> None:
+        if self._qmp is None:
+            raise ConnectionLost("QEMU's control socket is closed")
+        await self._qmp.execute("system_powerdown")
+
+    async def kill(self) -> None:
+        if not self._gone.is_set():
+            process.send_signal(self._pidfd, signal.SIGKILL)
+            await self._exited()
+
+    def close(self) -> None:
+        if self._pidfd < 0:
+            return
+        os.close(self._pidfd)
+        self._pidfd = -1
+        if self._child is not None:
+            # The process is meant to outlive this object; say so, or Popen complains.
+            self._child.returncode = self._child.returncode or 0
+
+    async def _exited(self) -> None:
+        # A descriptor of one's own: trio lets only one task wait for each.
+        pidfd = os.dup(self._pidfd)
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+            if not self._gone.is_set():
+                process.reap(pidfd)
+                self._gone.set()
+        finally:
+            os.close(pidfd)
+
+    def _last_words(self) -> str:
+        if self._log is None:
+            return ""
+        lines = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").split("\n")
+        return " / ".join(line.strip() for line in lines[-4:] if line.strip())
+
+
+class QemuDriver:
+    name = "qemu"
+    traits = Traits(disk_formats=(DiskFormat.OVERLAY, DiskFormat.RAW), agent_channels=AGENT_PORTS)
+
+    def __init__(
+        self, binary: str, *, accelerator: Callable[[Path], str], user: User | None
+    ) -> None:
+        """``accelerator(kernel)`` says "kvm" or "tcg" and may block; ``user`` None: as we are."""
+        self._binary = binary
+        self._accelerator = accelerator
+        self._user = user
+
+    async def launch(self, plan: MachinePlan) -> QemuMachine:
+        return await trio.to_thread.run_sync(self._launch, plan)
+
+    async def adopt(self, identity: ProcessIdentity, runtime: Path) -> QemuMachine | None:
+        pidfd = process.open_process(identity)
+        if pidfd is None:
+            return None
+        arguments = process.arguments(identity.pid)
+        accelerator = "kvm" if "kvm" in arguments else "tcg"
+        return QemuMachine(pidfd, identity, runtime=runtime, accelerator=accelerator)
+
+    async def find(self, machine_id: str) -> ProcessIdentity | None:
+        return await trio.to_thread.run_sync(self._find, machine_id)
+
+    async def forget(self, runtime: Path) -> None:
+        await trio.to_thread.run_sync(lambda: shutil.rmtree(runtime, ignore_errors=True))
+
+    def _find(self, machine_id: str) -> ProcessIdentity | None:
+        for pid in process.find_by_argument(str(uuid.UUID(machine_id))):
+            if (identity := process.identify(pid)) is not None:
+                return identity
+        return None
+
+    def _launch(self, plan: MachinePlan) -> QemuMachine:
+        binary = shutil.which(self._binary)
+        if binary is None:
+            raise HostNotReady(
+                f"{self._binary!r} is not installed",
+                hint="install the Debian package qemu-system-x86",
+            )
+        accelerator = self._accelerator(plan.kernel)
+        plan.runtime.mkdir(mode=0o700, parents=True)
+        with contextlib.ExitStack() as stack:
+            fds = _open_all(plan, stack)
+            if self._user is not None:
+                # QEMU opens it by itself, and it holds the guest's host key.
+                os.fchown(fds.initramfs, self._user.uid, self._user.gid)
+            argv = qemu_arguments(
+                binary,
+                plan,
+                fds,
+                accelerator=accelerator,
+                tsc_khz=tsc_khz() if accelerator == "tcg" else None,
+            )
+            log = stack.enter_context(plan.log.open("wb"))
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=fds.all(),
+                start_new_session=True,
+                cwd="/",
+                env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+                **(self._user.popen_arguments() if self._user else {}),
+            )
+        pidfd = os.pidfd_open(child.pid)
+        identity = process.identify(child.pid)
+        if identity is None:
+            process.reap(pidfd)
+            os.close(pidfd)
+            words = plan.log.read_text(errors="replace").strip()
+            raise VmmError(f"QEMU ended at once: {words[-LOG_TAIL_BYTES:]}")
+        return QemuMachine(
+            pidfd,
+            identity,
+            runtime=plan.runtime,
+            accelerator=accelerator,
+            child=child,
+            log=plan.log,
+        )
+
+
+def _agent(channel: int) -> str:
+    return f"agent{channel}.sock"
+
+
+def _open_all(plan: MachinePlan, stack: contextlib.ExitStack) -> Descriptors:
+    """Bind and open everything QEMU needs; the stack closes our copies."""
+
+    def keep(fd: int) -> int:
+        stack.callback(os.close, fd)
+        return fd
+
+    def listen(name: str) -> int:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        stack.callback(sock.close)
+        sock.bind(str(check_socket_path(plan.runtime / name)))
+        sock.listen(4)
+        return sock.fileno()
+
+    def disk(path: Path, flags: int) -> int:
+        return keep(os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW))
+
+    try:
+        return Descriptors(
+            qmp=listen(_QMP),
+            console=listen(_CONSOLE),
+            agent=tuple(listen(_agent(channel)) for channel in range(AGENT_PORTS)),
+            kernel=keep(os.open(plan.kernel, os.O_RDONLY | os.O_CLOEXEC)),
+            initramfs=keep(os.open(plan.initramfs, os.O_RDONLY | os.O_CLOEXEC)),
+            drives=tuple(
+                (
+                    disk(drive.path, os.O_RDWR),
+                    None if drive.base is None else disk(drive.base, os.O_RDONLY),
+                )
+                for drive in plan.drives
+            ),
+            cards=tuple(keep(open_tap(card.tap)) for card in plan.cards),
+        )
+    except OSError as error:
+        raise VmmError(f"a file of VM {plan.name!r} can't be opened: {error}") from None

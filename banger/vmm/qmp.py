@@ -1,0 +1,110 @@
+"""QMP, QEMU's control protocol: JSON objects, one a line, over a UNIX socket.
+
+Source: QEMU's documentation, "QEMU Machine Protocol Specification".
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import trio
+
+from banger.kernel.errors import ConnectionLost, VmmError
+
+LINE_LIMIT_BYTES = 1 << 20
+RECEIVE_BYTES = 64 << 10
+
+
+class _Error(msgspec.Struct, frozen=True):
+    desc: str
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """Any line: greeting, reply or event, by which of the fields is there."""
+
+    greeting: Any = msgspec.field(default=None, name="QMP")
+    id: int | None = None
+    result: Any = msgspec.field(default=msgspec.UNSET, name="return")
+    error: _Error | None = None
+    event: str | None = None
+
+
+class QmpClient:
+    """``next_event`` is the reading side and must be running for `execute` to get replies."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._buffer = bytearray()
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, trio.MemorySendChannel[_Line]] = {}
+        self._send_lock = trio.Lock()
+
+    async def negotiate(self) -> None:
+        """Take the greeting and leave negotiation mode."""
+        if (await self._line()).greeting is None:
+            raise VmmError("QEMU's control socket did not greet")
+        await self._send("qmp_capabilities", {}, 0)
+        if (await self._line()).result is msgspec.UNSET:
+            raise VmmError("QEMU's control socket refused the negotiation")
+
+    async def next_event(self) -> str:
+        """Hand out replies until an event comes; its name. Raises `ConnectionLost` at the end."""
+        try:
+            while True:
+                line = await self._line()
+                if line.event is not None:
+                    return line.event
+                waiting = self._waiting.get(line.id or 0)
+                if waiting is not None:
+                    waiting.send_nowait(line)
+        except ConnectionLost:
+            for waiting in self._waiting.values():
+                waiting.close()
+            raise
+
+    async def execute(self, command: str, **arguments: object) -> Any:
+        """Run a command and return its result. Raises `VmmError` with QEMU's own words."""
+        identifier = next(self._ids)
+        send, receive = trio.open_memory_channel[_Line](1)
+        self._waiting[identifier] = send
+        try:
+            await self._send(command, arguments, identifier)
+            line = await receive.receive()
+        except trio.EndOfChannel:
+            raise ConnectionLost(f"QEMU went away during {command}") from None
+        finally:
+            del self._waiting[identifier]
+        if line.error is not None:
+            raise VmmError(f"QEMU refused {command}: {line.error.desc}")
+        return line.result
+
+    async def aclose(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+    async def _send(self, command: str, arguments: dict[str, object], identifier: int) -> None:
+        document = {"execute": command, "arguments": arguments, "id": identifier}
+        async with self._send_lock:
+            try:
+                await self._stream.send_all(msgspec.json.encode(document) + b"\n")
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                raise ConnectionLost("QEMU's control socket is closed") from None
+
+    async def _line(self) -> _Line:
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > LINE_LIMIT_BYTES:
+                raise VmmError("QEMU sent a line without end")
+            try:
+                data = await self._stream.receive_some(RECEIVE_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
+            if not data:
+                raise ConnectionLost("QEMU's control socket is closed")
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        try:
+            return msgspec.json.decode(line, type=_Line)
+        except msgspec.MsgspecError as error:
+            raise VmmError(f"QEMU sent what is not QMP: {error}") from None
