@@ -1,0 +1,280 @@
+"""From a record to a running guest, in named stages, each with its undo."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from banger.actors.blocking import run_blocking
+from banger.actors.services import Services
+from banger.actors.tap_pool import (
+    AcquireAddress,
+    AcquireTap,
+    ReleaseAddress,
+    ReleaseTap,
+    TapLease,
+)
+from banger.guest import agent
+from banger.guest.link import AgentLink
+from banger.host import assets, cpio, keys, qcow2
+from banger.kernel.errors import TimedOut, VmmError
+from banger.kernel.stages import Stage
+from banger.model.guest import guest_config
+from banger.model.vm import VmRecord
+from banger.vmm.base import Card, DiskFormat, Drive, Machine, MachinePlan
+
+T = TypeVar("T")
+
+AGENT_DEADLINE_S = 120.0
+"""An emulated guest on a busy host is slow; a healthy one answers after about three seconds."""
+
+ROOT_SERIAL = "root"
+
+
+class ImageFiles(msgspec.Struct, frozen=True):
+    """Where an image's parts are."""
+
+    root: Path
+    kernel: Path
+    modules: Path
+
+    @classmethod
+    def of(cls, directory: Path) -> ImageFiles:
+        return cls(directory / "root.ext4", directory / "vmlinux", directory / "modules.cpio")
+
+
+class BringUp:
+    """One creation or start. ``record``, ``machine`` and ``link`` are its outcome."""
+
+    def __init__(
+        self,
+        services: Services,
+        record: VmRecord,
+        *,
+        attend: Callable[[Machine], Awaitable[None]],
+        guest_ended: Callable[[], Awaitable[str]],
+    ) -> None:
+        """``attend`` puts a launched machine under watch; ``guest_ended`` waits for its end."""
+        self.record = record
+        self.machine: Machine | None = None
+        self.link: AgentLink | None = None
+        self._services = services
+        self._attend = attend
+        self._guest_ended = guest_ended
+        self._lease: TapLease | None = None
+
+    def create_stages(self, *, start: bool) -> list[Stage[None]]:
+        stages: list[Stage[None]] = [
+            self._stage("record", self._write_intent, self._remove_record),
+            self._stage("address", self._take_address, self._return_address),
+            self._stage("root-disk", self._make_root_disk),
+            self._stage("host-key", self._make_host_key),
+        ]
+        return stages + (self.start_stages() if start else [])
+
+    def start_stages(self) -> list[Stage[None]]:
+        return [
+            self._stage("tap", self._take_tap, self._return_tap),
+            self._stage("guest-config", self._write_guest_config, self._remove_guest_config),
+            self._stage("vmm", self._launch, self._end_vmm),
+            self._stage("agent", self._await_agent),
+            self._stage("configure", self._check_configured),
+        ]
+
+    @staticmethod
+    def _stage(
+        name: str,
+        do: Callable[[], Awaitable[str]],
+        undo: Callable[[], Awaitable[None]] | None = None,
+    ) -> Stage[None]:
+        return Stage(name, lambda _: do(), None if undo is None else lambda _: undo())
+
+    @property
+    def directory(self) -> Path:
+        return self._services.store.directory(self.record.name)
+
+    @property
+    def runtime(self) -> Path:
+        return self._services.paths.vm_runtime / self.record.short_id
+
+    @property
+    def _image(self) -> ImageFiles:
+        return ImageFiles.of(self._services.paths.images / self.record.image_id)
+
+    async def save(self, **changes: object) -> None:
+        self.record = msgspec.structs.replace(self.record, **changes)
+        await run_blocking(self._services.store.save, self.record.name, self.record)
+
+    # --- what a VM has all its life ---
+
+    async def _write_intent(self) -> str:
+        await self.save()
+        return ""
+
+    async def _remove_record(self) -> None:
+        await run_blocking(self._services.store.delete, self.record.name)
+
+    async def _take_address(self) -> str:
+        lease = await self._services.taps.ask(AcquireAddress(self.record.id))
+        self.record = msgspec.structs.replace(self.record, address=lease.address, mac=lease.mac)
+        return lease.address
+
+    async def _return_address(self) -> None:
+        await self._services.taps.ask(ReleaseAddress(self.record.id))
+
+    async def _make_root_disk(self) -> str:
+        path = root_disk(self.directory)
+
+        def make() -> int:
+            size = self.record.spec.disk_bytes
+            qcow2.create_overlay(path, backing=str(self._image.root), virtual_size=size)
+            return path.stat().st_blocks * 512
+
+        allocated = await run_blocking(make)
+        return f"overlay, {allocated >> 10} KiB allocated"
+
+    async def _make_host_key(self) -> str:
+        pair = await run_blocking(keys.make_key, host_key(self.directory), self.record.name)
+        public = " ".join(pair.public.split()[:2])
+        self.record = msgspec.structs.replace(self.record, host_public_key=public)
+        return ""
+
+    # --- what it has while it runs ---
+
+    async def _take_tap(self) -> str:
+        request = AcquireTap(self.record.id, self.record.address)
+        self._lease = await self._services.taps.ask(request)
+        return self._lease.tap
+
+    async def _return_tap(self) -> None:
+        await self._services.taps.ask(ReleaseTap(self.record.id))
+
+    async def _write_guest_config(self) -> str:
+        assert self._lease is not None
+        network = self._lease.network
+        address = IPv4Interface((IPv4Address(self.record.address), network.subnet.prefixlen))
+
+        def write() -> int:
+            pair = keys.read_key(host_key(self.directory))
+            config = guest_config(
+                hostname=self.record.name,
+                machine_id=self.record.id,
+                mac=self.record.mac,
+                address=address,
+                gateway=str(network.gateway.ip),
+                resolvers=list(self._services.resolvers),
+                root_key=self._services.key.public,
+                host_key=pair.private,
+                host_public_key=pair.public,
+            )
+            binary = assets.agent_binary().read_bytes()
+            parts: list[Path | bytes] = [
+                self._image.modules,
+                cpio.archive([cpio.Entry("init", stat.S_IFREG | 0o755, binary)]),
+                cpio.archive(
+                    [
+                        cpio.Entry("banger", stat.S_IFDIR | 0o755),
+                        cpio.Entry(
+                            "banger/guest.json", stat.S_IFREG | 0o600, msgspec.json.encode(config)
+                        ),
+                    ]
+                ),
+            ]
+            cpio.assemble_initramfs(initramfs(self.directory), parts)
+            return initramfs(self.directory).stat().st_size
+
+        return f"initramfs of {await run_blocking(write) >> 10} KiB"
+
+    async def _remove_guest_config(self) -> None:
+        await run_blocking(lambda: initramfs(self.directory).unlink(missing_ok=True))
+
+    async def _launch(self) -> str:
+        # Recorded before and after: a daemon killed in between finds the VMM by its id.
+        await self.save(process=None)
+        machine = await self._services.driver.launch(self._plan())
+        self.machine = machine
+        await self.save(process=machine.identity)
+        await self._attend(machine)
+        return f"{machine.accelerator}, pid {machine.identity.pid}"
+
+    def _plan(self) -> MachinePlan:
+        assert self._lease is not None
+        spec = self.record.spec
+        return MachinePlan(
+            id=self.record.id,
+            name=self.record.name,
+            vcpus=spec.vcpus,
+            memory_mib=spec.memory_mib,
+            kernel=self._image.kernel,
+            initramfs=initramfs(self.directory),
+            kernel_arguments=(),
+            drives=(
+                Drive(
+                    ROOT_SERIAL,
+                    root_disk(self.directory),
+                    DiskFormat.OVERLAY,
+                    base=self._image.root,
+                ),
+            ),
+            cards=(Card(self._lease.tap, self.record.mac),),
+            runtime=self.runtime,
+            log=self.directory / "vmm.log",
+        )
+
+    async def _end_vmm(self) -> None:
+        if self.machine is not None:
+            await self.machine.kill()
+            self.machine.close()
+        await self._services.driver.forget(self.runtime)
+
+    async def _await_agent(self) -> str:
+        """The first request waits in the guest's port until the agent opens it: no polling."""
+        assert self.machine is not None
+        link = AgentLink(self.machine.dial, self._services.driver.traits.agent_channels)
+        self.link = link
+        try:
+            with trio.fail_after(AGENT_DEADLINE_S):
+                health = await self._unless_ended(lambda: agent.health(link))
+        except trio.TooSlowError:
+            raise TimedOut(
+                f"the guest's agent did not answer within {AGENT_DEADLINE_S:.0f} s",
+                hint="the image may not boot: see the console",
+            ) from None
+        return f"guest up for {health.uptime_ms} ms"
+
+    async def _check_configured(self) -> str:
+        assert self.link is not None
+        link = self.link
+        await self._unless_ended(lambda: agent.check_configured(link))
+        return ""
+
+    async def _unless_ended(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work, or raise as soon as the guest has ended."""
+        results: list[T] = []
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                raise VmmError(await self._guest_ended())
+
+            nursery.start_soon(watch)
+            results.append(await work())
+            nursery.cancel_scope.cancel()
+        return results[0]
+
+
+def root_disk(directory: Path) -> Path:
+    return directory / "root.qcow2"
+
+
+def host_key(directory: Path) -> Path:
+    return directory / "ssh_host_ed25519_key"
+
+
+def initramfs(directory: Path) -> Path:
+    return directory / "initramfs"

@@ -1,0 +1,196 @@
+"""The fleet: which VMs there are, and the actor of each."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import secrets
+import time
+from typing import Any
+
+import msgspec
+import trio
+
+from banger.actors import vm
+from banger.actors.blocking import run_blocking
+from banger.actors.services import Services
+from banger.kernel.actor import Actor, Envelope, Inbox, Ref, cancelled_when_abandoned
+from banger.kernel.errors import BangerError, Conflict, CorruptRecord, NotFound
+from banger.kernel.message import Fault, Request
+from banger.kernel.supervisor import Child, Supervisor
+from banger.model.names import make_up_name
+from banger.model.vm import VmRecord, VmSpec, VmState, VmView
+
+log = logging.getLogger(__name__)
+
+
+class CreateVm(Request[VmView], frozen=True):
+    """Abandoned, it is undone."""
+
+    name: str
+    spec: VmSpec
+    image_id: str
+    start: bool
+    fault: Fault | None = None
+
+
+class PickName(Request[str], frozen=True):
+    """A memorable name that is free now."""
+
+
+class FindVm(Request[Ref], frozen=True):
+    """The VM's actor. Raises `NotFound`, with the names that are near."""
+
+    name: str
+
+
+class DeleteVm(Request[None], frozen=True):
+    """When it returns the name is free."""
+
+    name: str
+
+
+class ListVms(Request[list[VmView]], frozen=True):
+    """Sorted by name."""
+
+
+class GetQuarantined(Request[dict[str, str]], frozen=True):
+    """Names whose records can't be read, with the reason."""
+
+
+class Fleet(Actor):
+    name = "fleet"
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._vms: dict[str, Child] = {}
+        self._quarantined: dict[str, CorruptRecord] = {}
+
+    async def run(self, inbox: Inbox) -> None:
+        store = self._services.store
+        await run_blocking(store.sweep)
+        records, self._quarantined = await run_blocking(store.load_all)
+        for error in self._quarantined.values():
+            log.error("%s", error)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._supervisor = Supervisor(nursery)
+            for name in records:
+                self._keep(name)
+            async for envelope in inbox:
+                nursery.start_soon(self._answer, envelope)
+
+    async def _answer(self, envelope: Envelope[Any]) -> None:
+        with envelope:
+            match envelope.request:
+                case CreateVm() as request:
+                    await self._create(request, envelope)
+                case PickName():
+                    taken = self._vms.keys() | self._quarantined.keys()
+                    envelope.reply(make_up_name(taken))
+                case FindVm(name):
+                    envelope.reply(self._find(name).ref)
+                case DeleteVm(name):
+                    child = self._find(name)
+                    await child.ref.ask(vm.Delete())
+                    await child.finished.wait()
+                    self._vms.pop(name, None)
+                    envelope.reply(None)
+                case ListVms():
+                    envelope.reply(await self._list())
+                case GetQuarantined():
+                    envelope.reply({n: e.message for n, e in self._quarantined.items()})
+                case request:
+                    raise AssertionError(request)
+
+    async def _create(self, request: CreateVm, envelope: Envelope[VmView]) -> None:
+        name = request.name
+        if name in self._vms:
+            raise Conflict(
+                f"VM {name!r} exists already",
+                hint=f"choose another name, or 'banger vm delete {name}' first",
+            )
+        if name in self._quarantined:
+            error = self._quarantined[name]
+            raise Conflict(f"the name {name!r} is taken: {error.message}", hint=error.hint)
+        record = VmRecord(
+            id=secrets.token_hex(16),
+            name=name,
+            spec=request.spec,
+            image_id=request.image_id,
+            state=VmState.CREATING,
+            created_at=time.time(),
+            address="",
+            mac="",
+            driver=self._services.driver.name,
+        )
+        child = self._keep(name, record)
+        try:
+            async with cancelled_when_abandoned(envelope):
+                view = await child.ref.ask(vm.Create(start=request.start, fault=request.fault))
+                envelope.reply(view)
+        finally:
+            if not envelope.answered:
+                # Its actor undoes what was done, and ends; only then is the name free.
+                with trio.CancelScope(shield=True):
+                    await child.finished.wait()
+                self._vms.pop(name, None)
+
+    def _keep(self, name: str, fresh: VmRecord | None = None) -> Child:
+        """Start the VM's actor, and drop it from the list when it has ended."""
+        records = [fresh]
+
+        def make() -> Actor:
+            # Only the first one makes the VM; after a crash the record on disk is the truth.
+            first = records.pop() if records else None
+            return vm.VmActor(self._services, name, fresh=first)
+
+        child = self._supervisor.start(f"vm/{name}", make)
+        self._vms[name] = child
+        self._nursery.start_soon(self._await_end, name, child)
+        return child
+
+    async def _await_end(self, name: str, child: Child) -> None:
+        await child.finished.wait()
+        if self._vms.get(name) is child:
+            del self._vms[name]
+        if child.failure is not None:
+            await self._give_up(name, child.failure)
+
+    async def _give_up(self, name: str, failure: Exception) -> None:
+        """The VM's actor crashes again and again: keep the VM as failed, to be deleted."""
+        reason = f"its actor crashed too often, at last with {failure!r}"
+        log.error("VM %s has failed: %s", name, reason)
+        store = self._services.store
+        try:
+            record = await run_blocking(store.load, name)
+            failed = msgspec.structs.replace(record, state=VmState.FAILED, reason=reason)
+            await run_blocking(store.save, name, failed)
+        except (OSError, CorruptRecord) as error:
+            self._quarantined[name] = CorruptRecord(f"VM {name!r}: {error}")
+            return
+        self._keep(name)
+
+    def _find(self, name: str) -> Child:
+        child = self._vms.get(name)
+        if child is not None:
+            return child
+        if name in self._quarantined:
+            raise self._quarantined[name]
+        near = difflib.get_close_matches(name, self._vms, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "'banger vm list' shows those there"
+        raise NotFound(f"there is no VM {name!r}", hint=hint)
+
+    async def _list(self) -> list[VmView]:
+        views: list[VmView] = []
+
+        async def describe(child: Child) -> None:
+            try:
+                views.append(await child.ref.ask(vm.Describe()))
+            except BangerError as error:
+                log.info("left out of the list: %s", error)
+
+        async with trio.open_nursery() as nursery:
+            for child in self._vms.values():
+                nursery.start_soon(describe, child)
+        return sorted(views, key=lambda view: view.name)

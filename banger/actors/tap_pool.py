@@ -1,0 +1,295 @@
+"""The TAP pool: the VMs' network on the host.
+
+It owns the bridge, keeps a few idle TAPs ready (``tap-pool-N``) and leases them to VMs
+(``tap-`` + the VM's short id), with a MAC and an address. Leases are stored nowhere: after
+a restart they are read back from the records and from the TAPs' names and aliases.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+import msgspec
+import trio
+
+from banger.actors.blocking import run_blocking
+from banger.host import bridge, links, subnet, tap
+from banger.kernel.actor import Actor, Inbox
+from banger.kernel.errors import BangerError, Conflict, HostNotReady, NotFound, UsageError
+from banger.kernel.message import Request
+from banger.kernel.store import write_durably
+
+log = logging.getLogger(__name__)
+
+IDLE_PREFIX = "tap-pool-"
+LEASED_PREFIX = "tap-"
+MAC_PREFIX = "02:fc"
+"""Locally administered; the four bytes of the address follow, so MACs are as unique."""
+
+
+class Network(msgspec.Struct, frozen=True):
+    bridge: str
+    gateway: IPv4Interface
+
+    @property
+    def subnet(self) -> IPv4Network:
+        return self.gateway.network
+
+
+class TapLease(msgspec.Struct, frozen=True):
+    tap: str
+    mac: str
+    address: str
+    network: Network
+
+
+class AddressLease(msgspec.Struct, frozen=True):
+    mac: str
+    address: str
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """What a record says a VM has: its address, and whether a TAP may be in use."""
+
+    vm_id: str
+    address: str
+
+
+class AcquireAddress(Request[AddressLease], frozen=True):
+    """An address for the life of a VM."""
+
+    vm_id: str
+
+
+class ReleaseAddress(Request[None], frozen=True):
+    vm_id: str
+
+
+class AcquireTap(Request[TapLease], frozen=True):
+    """A TAP for one run of a VM with this address. The one it has, when it has one already."""
+
+    vm_id: str
+    address: str
+
+
+class ReleaseTap(Request[None], frozen=True):
+    """Give the TAP back. Only after the VMM's exit is confirmed. Idempotent."""
+
+    vm_id: str
+
+
+class GetNetwork(Request[Network], frozen=True):
+    """Makes the bridge if need be. Raises `HostNotReady` when that can't be done."""
+
+
+class Dismantle(Request[None], frozen=True):
+    """Remove the idle TAPs, and the bridge when no TAP is leased."""
+
+
+class TapPool(Actor):
+    name = "tap-pool"
+
+    def __init__(
+        self,
+        *,
+        bridge_name: str,
+        wanted_subnet: str,
+        subnet_file: Path,
+        size: int,
+        holdings: Callable[[], Iterable[Holding]],
+    ) -> None:
+        """``holdings()`` reads the records; ``subnet_file`` remembers an automatic choice."""
+        self._bridge = bridge_name
+        self._wanted = wanted_subnet
+        self._subnet_file = subnet_file
+        self._size = size
+        self._holdings = holdings
+        self._network: Network | None = None
+        self._addresses: dict[str, IPv4Address] = {}
+        self._leased: dict[str, str] = {}
+        self._idle: list[str] = []
+        self._numbers = itertools.count()
+        self._making = trio.Lock()
+        self._wake_refill = trio.Event()
+
+    async def run(self, inbox: Inbox) -> None:
+        try:
+            await self._prepare()
+        except BangerError as error:
+            # Asked for a TAP it tries again, and the asker gets the reason.
+            log.warning("no network for VMs yet: %s", error)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._refill)
+            async for envelope in inbox:
+                with envelope:
+                    envelope.reply(await self._answer(envelope.request))
+            nursery.cancel_scope.cancel()
+
+    async def _answer(self, request: Request[object]) -> object:
+        match request:
+            case AcquireAddress():
+                return await self._acquire_address(request.vm_id)
+            case ReleaseAddress():
+                self._addresses.pop(request.vm_id, None)
+            case AcquireTap():
+                return await self._acquire_tap(request.vm_id, IPv4Address(request.address))
+            case ReleaseTap():
+                await self._release_tap(request.vm_id)
+            case GetNetwork():
+                return await self._prepare()
+            case Dismantle():
+                await self._dismantle()
+            case _:
+                raise AssertionError(request)
+        return None
+
+    async def _prepare(self) -> Network:
+        if self._network is None:
+            self._network = await run_blocking(self._build)
+            self._wake_refill.set()
+        return self._network
+
+    def _build(self) -> Network:
+        """Make or adopt the bridge, then take stock of the TAPs on it."""
+        links.check_rights()
+        holdings = {holding.vm_id: holding.address for holding in self._holdings()}
+        gateway = self._choose_gateway()
+        bridge.ensure_bridge(self._bridge, gateway)
+        self._addresses = {
+            vm_id: IPv4Address(address) for vm_id, address in holdings.items() if address
+        }
+        by_short_id = {vm_id[:8]: vm_id for vm_id in holdings}
+        self._idle, self._leased = [], {}
+        for found in tap.list_taps(self._bridge):
+            if found.name.removeprefix(IDLE_PREFIX).isdigit():
+                self._idle.append(found.name)
+                continue
+            owner = by_short_id.get(found.name.removeprefix(LEASED_PREFIX))
+            if owner is not None:
+                self._leased[owner] = found.name
+            elif not found.carrier:
+                log.warning("removing TAP %s, of a VM that is no more", found.name)
+                tap.delete_tap(found.name)
+        numbers = [int(name.removeprefix(IDLE_PREFIX)) for name in self._idle]
+        self._numbers = itertools.count(max(numbers, default=-1) + 1)
+        return Network(self._bridge, gateway)
+
+    def _choose_gateway(self) -> IPv4Interface:
+        found = bridge.find_bridge(self._bridge)
+        if self._wanted != "auto":
+            try:
+                return _gateway(IPv4Network(self._wanted))
+            except ValueError as error:
+                raise UsageError(
+                    f"setting network.subnet: {error}", hint="write it like 172.31.0.0/22"
+                ) from None
+        if found is not None and found.gateway is not None:
+            return found.gateway
+        taken = subnet.host_networks(except_bridge=self._bridge)
+        if self._subnet_file.exists():
+            remembered = IPv4Interface(self._subnet_file.read_text().strip())
+            if not any(remembered.network.overlaps(network) for network in taken):
+                return remembered
+            if self._addresses or any(holding.address for holding in self._holdings()):
+                raise HostNotReady(
+                    f"the VMs' network {remembered.network} now overlaps a route of this host",
+                    hint="remove that route, or delete the VMs to get another network",
+                )
+        chosen = _gateway(subnet.choose_subnet(taken))
+        write_durably(self._subnet_file, f"{chosen}\n".encode())
+        return chosen
+
+    async def _acquire_address(self, vm_id: str) -> AddressLease:
+        network = await self._prepare()
+        if vm_id not in self._addresses:
+            taken = {*self._addresses.values(), network.gateway.ip}
+            for address in network.subnet.hosts():
+                if address not in taken:
+                    self._addresses[vm_id] = address
+                    break
+            else:
+                raise Conflict(
+                    f"all addresses of {network.subnet} are taken", hint="delete some VMs"
+                )
+        address = self._addresses[vm_id]
+        return AddressLease(mac_of(address), str(address))
+
+    async def _acquire_tap(self, vm_id: str, address: IPv4Address) -> TapLease:
+        network = await self._prepare()
+        self._addresses[vm_id] = address
+        if vm_id not in self._leased:
+            name = LEASED_PREFIX + vm_id[:8]
+            await self._lease(name, f"banger {vm_id} {address}")
+            self._leased[vm_id] = name
+        return TapLease(self._leased[vm_id], mac_of(address), str(address), network)
+
+    async def _lease(self, name: str, alias: str) -> None:
+        while True:
+            idle = self._idle.pop(0) if self._idle else await self._create()
+            self._wake_refill.set()
+            try:
+                await run_blocking(lambda old=idle: tap.lease_tap(old, name, alias=alias))
+            except NotFound:
+                log.warning("idle TAP %s has disappeared", idle)
+            else:
+                return
+
+    async def _release_tap(self, vm_id: str) -> None:
+        name = self._leased.get(vm_id)
+        if name is None:
+            return
+        try:
+            if len(self._idle) < self._size:
+                idle = self._next_name()
+                await run_blocking(tap.release_tap, name, idle)
+                self._idle.append(idle)
+            else:
+                await run_blocking(tap.delete_tap, name)
+        except NotFound:
+            log.warning("leased TAP %s has disappeared", name)
+        del self._leased[vm_id]
+
+    async def _refill(self) -> None:
+        while True:
+            async with self._making:
+                while self._network is not None and len(self._idle) < self._size:
+                    try:
+                        self._idle.append(await self._create())
+                    except BangerError as error:
+                        log.warning("can't refill the TAP pool: %s", error)
+                        break
+            self._wake_refill = trio.Event()
+            await self._wake_refill.wait()
+
+    async def _create(self) -> str:
+        while True:
+            name = self._next_name()
+            try:
+                await run_blocking(lambda new=name: tap.create_tap(new, bridge=self._bridge))
+            except Conflict:
+                continue  # of another bridge
+            return name
+
+    def _next_name(self) -> str:
+        return f"{IDLE_PREFIX}{next(self._numbers)}"
+
+    async def _dismantle(self) -> None:
+        self._size = 0
+        async with self._making:
+            while self._idle:
+                await run_blocking(tap.delete_tap, self._idle.pop())
+            if not self._leased and self._network is not None:
+                self._network = None
+                await run_blocking(bridge.delete_bridge, self._bridge)
+
+
+def _gateway(network: IPv4Network) -> IPv4Interface:
+    return IPv4Interface((network.network_address + 1, network.prefixlen))
+
+
+def mac_of(address: IPv4Address) -> str:
+    return MAC_PREFIX + "".join(f":{byte:02x}" for byte in address.packed)

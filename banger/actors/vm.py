@@ -1,0 +1,470 @@
+"""One VM: its state, its record, its VMM.
+
+The actor's loop only answers and admits operations; an operation (create, start, stop,
+delete …) runs beside it, and the state it sets keeps others out until it has ended. What
+happens to the VMM meanwhile is seen by the task that watches it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import trio
+
+from banger.actors.blocking import run_blocking
+from banger.actors.bring_up import BringUp, initramfs, root_disk
+from banger.actors.console import Console
+from banger.actors.services import Services
+from banger.actors.tap_pool import LEASED_PREFIX, ReleaseAddress, ReleaseTap
+from banger.guest import agent
+from banger.guest.connection import printable
+from banger.guest.link import AgentLink
+from banger.host import process
+from banger.kernel.actor import (
+    Actor,
+    Envelope,
+    Inbox,
+    cancelled_when_abandoned,
+    sole_declared_error,
+)
+from banger.kernel.errors import BangerError
+from banger.kernel.message import Fault, Request
+from banger.kernel.stages import Stage, StageTiming, run_stages
+from banger.model.clock import rfc3339
+from banger.model.events import (
+    OperationEnded,
+    StageFinished,
+    StageStarted,
+    VmGone,
+    VmStateChanged,
+)
+from banger.model.vm import Verb, VmRecord, VmState, VmView, guard
+from banger.vmm.base import Machine, MachineEvent
+
+log = logging.getLogger(__name__)
+
+POWER_OFF_DEADLINE_S = 5.0
+POWER_BUTTON_DEADLINE_S = 10.0
+
+_HAS_VMM = (VmState.RUNNING, VmState.PAUSED)
+_MAY_HAVE_UNRECORDED_VMM = (VmState.CREATING, VmState.STARTING, VmState.DELETING)
+
+
+class Create(Request[VmView], frozen=True):
+    """The first request of a new VM. Abandoned, it is undone."""
+
+    start: bool
+    fault: Fault | None = None
+
+
+class Start(Request[VmView], frozen=True):
+    """Abandoned, it is undone."""
+
+    fault: Fault | None = None
+
+
+class Stop(Request[VmView], frozen=True):
+    """Goes on to its end when abandoned, like `Delete`."""
+
+    force: bool = False
+
+
+class Restart(Request[VmView], frozen=True):
+    """Abandoned, it leaves the VM stopped."""
+
+
+class Delete(Request[None], frozen=True):
+    """The actor ends with it."""
+
+
+class Describe(Request[VmView], frozen=True):
+    pass
+
+
+class GetRecord(Request[VmRecord], frozen=True):
+    pass
+
+
+class GetLink(Request[AgentLink], frozen=True):
+    """The channels to the guest's agent, valid while the VM runs."""
+
+
+class GetConsole(Request[Console], frozen=True):
+    pass
+
+
+Operation = Callable[[], Awaitable[None]]
+
+
+class VmActor(Actor):
+    """``fresh`` is the record of a VM about to be created; None: read it from the store."""
+
+    def __init__(self, services: Services, name: str, *, fresh: VmRecord | None = None) -> None:
+        self.name = f"vm/{name}"
+        self._services = services
+        self._vm = name
+        self._fresh = fresh
+        self._console = Console(services.store.directory(name))
+        self._machine: Machine | None = None
+        self._link: AgentLink | None = None
+        self._vmm_ended = trio.Event()
+        self._shut_down = False
+        self._cleaning = trio.Lock()
+        """Held while what an ended VMM had is given back; a start must not overtake that."""
+
+    async def run(self, inbox: Inbox) -> None:
+        record = self._fresh
+        if record is None and (record := await run_blocking(self._load)) is None:
+            return
+        self._record = record
+        self._state = record.state
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                if self._fresh is None:
+                    await self._recover()
+                async for envelope in inbox:
+                    self._take(envelope)
+            finally:
+                self._console.end()
+                if self._machine is not None:
+                    self._machine.close()
+
+    def _load(self) -> VmRecord | None:
+        try:
+            return self._services.store.load(self._vm)
+        except FileNotFoundError:
+            return None
+
+    # --- requests ---
+
+    def _take(self, envelope: Envelope[Any]) -> None:
+        match envelope.request:
+            case Describe() | GetRecord() | GetLink() | GetConsole() as query:
+                with envelope:
+                    envelope.reply(self._answer(query))
+            case verb:
+                try:
+                    operation = self._admit(verb, envelope)
+                except BangerError as error:
+                    envelope.fail(error)
+                else:
+                    self._nursery.start_soon(self._operate, envelope, operation)
+
+    def _answer(self, query: Request[Any]) -> object:
+        match query:
+            case Describe():
+                return self._view()
+            case GetRecord():
+                return self._record
+            case GetConsole():
+                return self._console
+            case GetLink():
+                guard(self._vm, self._state, Verb.EXEC)
+                return self._link
+        raise AssertionError(query)
+
+    def _admit(self, verb: Request[Any], envelope: Envelope[Any]) -> Operation:
+        """Check the state, enter the next one, and say what is to be done."""
+        match verb:
+            case Create():
+                return lambda: self._create(verb, envelope)
+            case Start():
+                guard(self._vm, self._state, Verb.START)
+                before = self._state
+                self._enter(VmState.STARTING)
+                return lambda: self._start(verb.fault, before, envelope)
+            case Stop():
+                guard(self._vm, self._state, Verb.STOP)
+                self._enter(VmState.STOPPING)
+                return lambda: self._stop(force=verb.force)
+            case Restart():
+                guard(self._vm, self._state, Verb.RESTART)
+                self._enter(VmState.STOPPING)
+                return lambda: self._restart(envelope)
+            case Delete():
+                guard(self._vm, self._state, Verb.DELETE)
+                self._enter(VmState.DELETING)
+                return self._delete
+        raise AssertionError(verb)
+
+    async def _operate(self, envelope: Envelope[Any], operation: Operation) -> None:
+        name = type(envelope.request).__name__.lower()
+        begun = trio.current_time()
+        problem = ""
+        with envelope:
+            try:
+                await operation()
+                if envelope.abandoned.is_set():
+                    problem = "its client went away"
+                envelope.reply(None if self._state is VmState.DELETING else self._view())
+            except BaseException as error:
+                declared = sole_declared_error(error)
+                problem = str(declared or repr(error))
+                raise
+            finally:
+                duration_ms = (trio.current_time() - begun) * 1000
+                self._publish(OperationEnded(self._vm, name, duration_ms, problem))
+        if self._state in (VmState.CREATING, VmState.DELETING):
+            # Undone or deleted: there is nothing left to be the actor of.
+            self._publish(VmGone(self._vm))
+            self._nursery.cancel_scope.cancel()
+
+    # --- operations ---
+
+    async def _create(self, request: Create, envelope: Envelope[Any]) -> None:
+        bring_up = self._bring_up()
+        async with cancelled_when_abandoned(envelope):
+            stages = bring_up.create_stages(start=request.start)
+            await self._run_stages("create", stages, request.fault)
+            await self._settle(bring_up, VmState.RUNNING if request.start else VmState.STOPPED)
+
+    async def _start(self, fault: Fault | None, before: VmState, envelope: Envelope[Any]) -> None:
+        try:
+            async with cancelled_when_abandoned(envelope):
+                await self._bring_back_up(fault)
+        finally:
+            if self._state is VmState.STARTING:
+                self._machine = None
+                with trio.CancelScope(shield=True):
+                    await self._save(state=before, process=None)
+                self._enter(before)
+
+    async def _bring_back_up(self, fault: Fault | None) -> None:
+        async with self._cleaning:
+            await self._save(state=VmState.STARTING)
+        bring_up = self._bring_up()
+        await self._run_stages("start", bring_up.start_stages(), fault)
+        await self._settle(bring_up, VmState.RUNNING)
+
+    async def _stop(self, *, force: bool) -> None:
+        await self._save(state=VmState.STOPPING)
+        await self._shut_guest_down(force=force)
+        await self._free_runtime()
+        await self._save(state=VmState.STOPPED, process=None, reason="")
+        self._enter(VmState.STOPPED)
+
+    async def _restart(self, envelope: Envelope[Any]) -> None:
+        await self._stop(force=False)
+        self._enter(VmState.STARTING)
+        await self._start(None, VmState.STOPPED, envelope)
+
+    async def _delete(self) -> None:
+        await self._save(state=VmState.DELETING)
+        await self._remove()
+
+    def _bring_up(self) -> BringUp:
+        self._vmm_ended = trio.Event()
+        return BringUp(
+            self._services, self._record, attend=self._watch, guest_ended=self._last_words
+        )
+
+    async def _run_stages(
+        self, operation: str, stages: list[Stage[None]], fault: Fault | None
+    ) -> None:
+        def finished(timing: StageTiming) -> None:
+            self._publish(
+                StageFinished(self._vm, operation, timing.name, timing.duration_ms, timing.note)
+            )
+
+        await run_stages(
+            stages,
+            None,
+            started=lambda stage: self._publish(StageStarted(self._vm, operation, stage)),
+            finished=finished,
+            fault=fault,
+        )
+
+    async def _settle(self, bring_up: BringUp, state: VmState) -> None:
+        """Take over what was brought up."""
+        await bring_up.save(state=state, reason="")
+        self._record = bring_up.record
+        self._link = bring_up.link
+        self._enter(state)
+        if state is VmState.RUNNING and self._vmm_ended.is_set():
+            await self._ended_by_itself()
+
+    async def _shut_guest_down(self, *, force: bool) -> None:
+        """Through the agent, then by ACPI, then by force, each with a deadline."""
+        machine = self._machine
+        if machine is None:
+            return
+        if not force:
+            if await self._ask_to_power_off():
+                with trio.move_on_after(self._services.stop_timeout_s):
+                    await self._vmm_ended.wait()
+                    return
+            log.warning("VM %s does not shut down by its agent", self._vm)
+            with trio.move_on_after(POWER_BUTTON_DEADLINE_S):
+                try:
+                    await machine.press_power_button()
+                    await self._vmm_ended.wait()
+                    return
+                except BangerError as error:
+                    log.warning("VM %s: no power button: %s", self._vm, error)
+        await machine.kill()
+        await self._vmm_ended.wait()
+
+    async def _ask_to_power_off(self) -> bool:
+        if self._link is None:
+            return False
+        with trio.move_on_after(POWER_OFF_DEADLINE_S):
+            try:
+                await agent.power_off(self._link)
+                return True
+            except BangerError as error:
+                log.warning("VM %s: its agent does not power off: %s", self._vm, error)
+        return False
+
+    async def _remove(self) -> None:
+        """End the VMM if one runs, give everything back, delete the record last."""
+        async with self._cleaning:
+            machine = self._machine or await self._find_machine()
+        if machine is not None:
+            await machine.kill()
+            machine.close()
+        await self._free_runtime()
+        await self._services.taps.ask(ReleaseAddress(self._record.id))
+        await run_blocking(self._services.store.delete, self._vm)
+
+    async def _free_runtime(self) -> None:
+        """What a running VM holds on the host; its VMM must have ended."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.reset()
+        await self._services.driver.forget(self._services.paths.vm_runtime / self._record.short_id)
+        path = initramfs(self._services.store.directory(self._vm))
+        await run_blocking(lambda: path.unlink(missing_ok=True))
+        await self._services.taps.ask(ReleaseTap(self._record.id))
+
+    # --- the VMM ---
+
+    async def _watch(self, machine: Machine) -> None:
+        """Returns when the VMM answers; the watching goes on beside. Raises `VmmError`."""
+        await self._nursery.start(self._attend, machine)
+
+    async def _attend(
+        self,
+        machine: Machine,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        def on_event(event: MachineEvent) -> None:
+            if event is MachineEvent.GUEST_RESET and self._link is not None:
+                self._nursery.start_soon(self._link.reset)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._console.record, machine)
+            self._machine = machine
+            self._shut_down = await machine.attend(on_event, task_status=task_status)
+        self._machine = None
+        machine.close()
+        self._vmm_ended.set()
+        if self._state in _HAS_VMM:
+            await self._ended_by_itself()
+
+    async def _ended_by_itself(self) -> None:
+        if self._shut_down:
+            state, reason = VmState.STOPPED, ""
+        else:
+            state, reason = VmState.CRASHED, "its VMM ended without the guest shutting down"
+        self._enter(state, reason)
+        async with self._cleaning:
+            await self._free_runtime()
+            await self._save(state=state, reason=reason, process=None)
+
+    async def _last_words(self) -> str:
+        """Wait for the VMM's end; what the guest said last."""
+        await self._vmm_ended.wait()
+        lines = [line for line in self._console.tail().splitlines() if line.strip()]
+        said = printable(" / ".join(lines[-2:])) or "nothing"
+        return f"the guest ended before it was up; its console's last lines: {said}"
+
+    async def _find_machine(self) -> Machine | None:
+        """The running VMM: the recorded one, or one started just before the daemon died."""
+        identity = self._record.process
+        if identity is None and self._record.state in _MAY_HAVE_UNRECORDED_VMM:
+            identity = await self._services.driver.find(self._record.id)
+        if identity is None:
+            return None
+        return await self._services.driver.adopt(
+            identity, self._services.paths.vm_runtime / self._record.short_id
+        )
+
+    async def _recover(self) -> None:
+        """After a start of the daemon, or of this actor: make the record true again."""
+        record = self._record
+        if record.state in (VmState.CREATING, VmState.DELETING):
+            log.info("removing VM %s, left %s", self._vm, record.state)
+            await self._remove()
+            self._publish(VmGone(self._vm))
+            self._nursery.cancel_scope.cancel()
+            return
+        if record.state is VmState.FAILED:
+            return
+        machine = await self._find_machine()
+        if machine is not None:
+            await self._adopt(machine)
+            return
+        state, reason = record.state, record.reason
+        if state in (VmState.STARTING, VmState.STOPPING):
+            state = VmState.STOPPED
+        elif state in _HAS_VMM:
+            if record.process is not None and record.process.boot_id != process.boot_id():
+                state, reason = VmState.STOPPED, "the host was rebooted"
+            else:
+                state = VmState.CRASHED
+                reason = "its VMM ended while the daemon was not running"
+        await self._free_runtime()
+        if state is not record.state:
+            await self._save(state=state, reason=reason, process=None)
+        self._enter(state, reason)
+
+    async def _adopt(self, machine: Machine) -> None:
+        self._link = AgentLink(machine.dial, self._services.driver.traits.agent_channels)
+        await self._watch(machine)
+        await self._save(state=VmState.RUNNING, reason="", process=machine.identity)
+        self._enter(VmState.RUNNING)
+
+    # --- state ---
+
+    def _enter(self, state: VmState, reason: str = "") -> None:
+        self._state = state
+        self._reason = reason
+        self._publish(VmStateChanged(self._vm, state, reason))
+
+    async def _save(self, **changes: object) -> None:
+        self._record = msgspec.structs.replace(self._record, **changes)
+        await run_blocking(self._services.store.save, self._vm, self._record)
+
+    def _publish(self, event: Any) -> None:
+        self._services.bus.publish(event)
+
+    def _view(self) -> VmView:
+        record, machine = self._record, self._machine
+        try:
+            disk = root_disk(self._services.store.directory(self._vm)).stat()
+            allocated = disk.st_blocks * 512
+        except FileNotFoundError:
+            allocated = 0
+        return VmView(
+            name=record.name,
+            state=self._state,
+            image=record.spec.image,
+            address=record.address,
+            mac=record.mac,
+            pid=machine.identity.pid if machine else None,
+            vcpus=record.spec.vcpus,
+            memory_mib=record.spec.memory_mib,
+            disk_bytes=record.spec.disk_bytes,
+            disk_allocated_bytes=allocated,
+            created_at=rfc3339(record.created_at),
+            id=record.id,
+            driver=record.driver,
+            accelerator=machine.accelerator if machine else None,
+            tap=LEASED_PREFIX + record.short_id if machine else None,
+            reason=self._reason,
+        )

@@ -1,0 +1,73 @@
+"""What the handlers work on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import trio
+
+from banger.actors import vm
+from banger.actors.fleet import FindVm
+from banger.guest.link import AgentLink
+from banger.kernel.actor import Ref
+from banger.kernel.bus import Bus
+from banger.kernel.message import Event
+from banger.kernel.rpc import CallContext
+from banger.model.settings import Settings
+
+R = TypeVar("R")
+
+FLUSH_DEADLINE_S = 1.0
+
+
+@dataclass
+class Backend:
+    fleet: Ref
+    images: Ref
+    taps: Ref
+    bus: Bus
+    settings: Settings
+    socket: str
+    identity: bytes
+    """The installation's private SSH key."""
+    accelerator: Callable[[], str | None]
+    """"kvm" or "tcg"; None while nobody has asked for a machine yet."""
+    testing: bool
+    started: float = field(default_factory=trio.current_time)
+    stop: trio.Event = field(default_factory=trio.Event)
+    """Set when a client asks the daemon to stop."""
+
+    async def vm(self, name: str) -> Ref:
+        return await self.fleet.ask(FindVm(name))
+
+    async def link(self, name: str) -> AgentLink:
+        """The channels to a running VM's agent. Raises `NotFound`, `IllegalState`."""
+        return await (await self.vm(name)).ask(vm.GetLink())
+
+    async def with_progress(
+        self,
+        context: CallContext,
+        wanted: Callable[[Event], bool],
+        work: Callable[[], Awaitable[R]],
+    ) -> R:
+        """Do the work; send the wanted events that happen meanwhile to the client."""
+        with self.bus.subscribe() as events:
+
+            async def forward() -> None:
+                async for event in events:
+                    if wanted(event):
+                        await context.send(event)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(forward)
+                try:
+                    result = await work()
+                finally:
+                    nursery.cancel_scope.cancel()
+                    with trio.move_on_after(FLUSH_DEADLINE_S) as flush:
+                        flush.shield = True
+                        for event in filter(wanted, events.pending()):
+                            await context.send(event)
+        return result

@@ -1,0 +1,42 @@
+"""Which handler answers which request. A request without one is found when the module loads."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, get_args
+
+from banger.api import control, guests, images, vms
+from banger.api.backend import Backend
+from banger.kernel.rpc import CallContext
+from banger.model import requests
+
+HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] = {
+    requests.GetStatus: control.status,
+    requests.StopDaemon: control.stop,
+    requests.WatchEvents: control.watch,
+    requests.CreateVm: vms.create,
+    requests.ListVms: vms.list_all,
+    requests.ShowVm: vms.show,
+    requests.StartVm: vms.start,
+    requests.StopVm: vms.stop,
+    requests.RestartVm: vms.restart,
+    requests.DeleteVm: vms.delete,
+    requests.WaitVm: vms.wait,
+    requests.GetHealth: vms.health,
+    requests.GetSshAccess: vms.ssh_access,
+    requests.ReadConsole: vms.console,
+    requests.Exec: guests.execute,
+    requests.ReadFile: guests.read_file,
+    requests.WriteFile: guests.write_file,
+    requests.ListDirectory: guests.list_directory,
+    requests.MakeDirectory: guests.make_directory,
+    requests.ListImages: images.list_all,
+    requests.ShowImage: images.show,
+    requests.BuildImage: images.build,
+}
+
+assert set(HANDLERS) == set(get_args(requests.AnyRequest))
+
+
+async def handle(backend: Backend, request: object, context: CallContext) -> object:
+    return await HANDLERS[type(request)](backend, request, context)

@@ -1,0 +1,175 @@
+"""VMs: create, list, start, stop, wait, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+
+import trio
+
+from banger.actors import fleet, vm
+from banger.actors.images import FindImage
+from banger.api.backend import Backend
+from banger.guest import agent
+from banger.kernel.errors import Conflict, IllegalState, TimedOut, UsageError
+from banger.kernel.message import Event
+from banger.kernel.rpc import CallContext
+from banger.model import requests
+from banger.model.image import ImageRecord
+from banger.model.names import check_name
+from banger.model.requests import Output, WaitCondition
+from banger.model.sizes import parse_size, show_size
+from banger.model.vm import VmSpec, VmState, VmView
+
+HEALTH_DEADLINE_S = 10.0
+SSH_PROBE_PAUSE_S = 0.3
+OUTPUT_BYTES = 64 << 10
+
+_AT_REST = (VmState.STOPPED, VmState.CRASHED, VmState.FAILED)
+
+
+def _of(name: str) -> Callable[[Event], bool]:
+    return lambda event: getattr(event, "vm", None) == name
+
+
+async def create(backend: Backend, request: requests.CreateVm, context: CallContext) -> VmView:
+    if request.fault is not None and not backend.testing:
+        raise UsageError("faults are injected only into a daemon started for tests")
+    image_name = request.image or check_name("image", backend.settings.text("vm.image"))
+    image = await backend.images.ask(FindImage(image_name))
+    spec = VmSpec(
+        image=image_name,
+        vcpus=request.vcpus or backend.settings.number("vm.vcpus"),
+        memory_mib=request.memory_mib or backend.settings.number("vm.memory_mib"),
+        disk_bytes=_disk_bytes(backend, request, image),
+    )
+    if request.name is not None:
+        return await _create(backend, request, request.name, spec, image.id, context)
+    while True:
+        name = await backend.fleet.ask(fleet.PickName())
+        with suppress(Conflict):  # somebody took the name just now; another one is free
+            return await _create(backend, request, name, spec, image.id, context)
+
+
+async def _create(
+    backend: Backend,
+    request: requests.CreateVm,
+    name: str,
+    spec: VmSpec,
+    image_id: str,
+    context: CallContext,
+) -> VmView:
+    order = fleet.CreateVm(name, spec, image_id, request.start, request.fault)
+    return await backend.with_progress(context, _of(name), lambda: backend.fleet.ask(order))
+
+
+def _disk_bytes(backend: Backend, request: requests.CreateVm, image: ImageRecord) -> int:
+    size = request.disk_bytes
+    if size is None:
+        default = backend.settings.text("vm.disk")
+        size = image.root_bytes if default == "image" else parse_size(default)
+    if size < image.root_bytes:
+        raise UsageError(
+            f"a disk of {show_size(size)} is smaller than image {image.name!r}, "
+            f"which has {show_size(image.root_bytes)}",
+            hint="a disk can be larger than its image, never smaller",
+        )
+    return -(-size // 4096) * 4096
+
+
+async def list_all(
+    backend: Backend, request: requests.ListVms, context: CallContext
+) -> list[VmView]:
+    return await backend.fleet.ask(fleet.ListVms())
+
+
+async def show(backend: Backend, request: requests.ShowVm, context: CallContext) -> VmView:
+    return await (await backend.vm(request.name)).ask(vm.Describe())
+
+
+async def start(backend: Backend, request: requests.StartVm, context: CallContext) -> VmView:
+    if request.fault is not None and not backend.testing:
+        raise UsageError("faults are injected only into a daemon started for tests")
+    ref = await backend.vm(request.name)
+    return await backend.with_progress(
+        context, _of(request.name), lambda: ref.ask(vm.Start(request.fault))
+    )
+
+
+async def stop(backend: Backend, request: requests.StopVm, context: CallContext) -> VmView:
+    return await (await backend.vm(request.name)).ask(vm.Stop(force=request.force))
+
+
+async def restart(backend: Backend, request: requests.RestartVm, context: CallContext) -> VmView:
+    ref = await backend.vm(request.name)
+    return await backend.with_progress(context, _of(request.name), lambda: ref.ask(vm.Restart()))
+
+
+async def delete(backend: Backend, request: requests.DeleteVm, context: CallContext) -> None:
+    await backend.fleet.ask(fleet.DeleteVm(request.name))
+
+
+async def wait(backend: Backend, request: requests.WaitVm, context: CallContext) -> VmView:
+    with trio.move_on_after(request.timeout_s):
+        return await _wait(backend, request.name, request.condition)
+    raise TimedOut(
+        f"VM {request.name!r} is not {request.condition} after {request.timeout_s:g} s",
+        hint="'banger vm show' tells its state",
+    )
+
+
+async def _wait(backend: Backend, name: str, condition: WaitCondition) -> VmView:
+    # Subscribed before the first look, so no change can fall in between.
+    with backend.bus.subscribe() as events:
+        ref = await backend.vm(name)
+        while True:
+            view = await ref.ask(vm.Describe())
+            match condition, view.state:
+                case WaitCondition.STOPPED, state if state in _AT_REST:
+                    return view
+                case WaitCondition.RUNNING | WaitCondition.SSH, state if state in _AT_REST:
+                    raise IllegalState(
+                        f"VM {name!r} is {state} and will not run by itself",
+                        hint=f"'banger vm start {name}'",
+                    )
+                case WaitCondition.RUNNING, VmState.RUNNING:
+                    return view
+                case WaitCondition.SSH, VmState.RUNNING:
+                    if (await _health(backend, name)).ssh:
+                        return view
+                    # The guest tells of nothing by itself; asking its agent is cheap.
+                    await trio.sleep(SSH_PROBE_PAUSE_S)
+                    continue
+            async for event in events:
+                if getattr(event, "vm", None) == name:
+                    break
+
+
+async def health(
+    backend: Backend, request: requests.GetHealth, context: CallContext
+) -> requests.GuestHealth:
+    return await _health(backend, request.name)
+
+
+async def _health(backend: Backend, name: str) -> requests.GuestHealth:
+    link = await backend.link(name)
+    with trio.move_on_after(HEALTH_DEADLINE_S):
+        return await agent.health(link)
+    raise TimedOut(f"the agent of VM {name!r} does not answer", hint="see 'banger vm logs'")
+
+
+async def ssh_access(
+    backend: Backend, request: requests.GetSshAccess, context: CallContext
+) -> requests.SshAccess:
+    ref = await backend.vm(request.name)
+    await ref.ask(vm.GetLink())  # refuses unless it runs
+    record = await ref.ask(vm.GetRecord())
+    return requests.SshAccess("root", record.address, record.host_public_key, backend.identity)
+
+
+async def console(backend: Backend, request: requests.ReadConsole, context: CallContext) -> None:
+    recorded = await (await backend.vm(request.name)).ask(vm.GetConsole())
+    async with aclosing(recorded.read(follow=request.follow)) as chunks:
+        async for data in chunks:
+            for at in range(0, len(data), OUTPUT_BYTES):
+                await context.send(Output(data[at : at + OUTPUT_BYTES]))

@@ -1,0 +1,257 @@
+"""bangerd, the composition root: builds the actors, serves the socket.
+
+It stops on SIGTERM or SIGINT and leaves the VMs running; the next daemon adopts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import logging.handlers
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import trio
+
+import banger
+from banger.actors.blocking import run_blocking
+from banger.actors.fleet import Fleet
+from banger.actors.images import Images
+from banger.actors.lifecycle_log import LifecycleLog
+from banger.actors.services import Services
+from banger.actors.tap_pool import Dismantle, Holding, TapPool
+from banger.api.backend import Backend
+from banger.api.dispatch import handle
+from banger.host import keys
+from banger.host.paths import Paths, check_socket_path, make_private
+from banger.host.user import group_id, vmm_user
+from banger.kernel import wire
+from banger.kernel.bus import Bus
+from banger.kernel.errors import BangerError, Conflict, HostNotReady
+from banger.kernel.rpc import CallContext, Peer, RpcServer, listen
+from banger.kernel.store import RecordStore
+from banger.kernel.supervisor import Supervisor
+from banger.model.image import ImageRecord
+from banger.model.requests import AnyFeed, AnyRequest
+from banger.model.settings import Settings
+from banger.model.vm import VmRecord
+from banger.settings import load_settings
+from banger.vmm.accelerator import Accelerator
+from banger.vmm.qemu import QemuDriver
+
+log = logging.getLogger("banger.daemon")
+
+LOG_LIMIT_BYTES = 4 << 20
+DISMANTLE_DEADLINE_S = 1.0
+TESTING_VARIABLE = "BANGER_TESTING"
+
+
+async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> None:
+    """Serve until told to stop. ``ready`` is a descriptor to report success on."""
+    group = _socket_group(settings)
+    bus = Bus()
+    vms = RecordStore(paths.vms, VmRecord)
+    images = RecordStore(paths.images, ImageRecord)
+
+    def vm_records() -> list[VmRecord]:
+        return list(vms.load_all()[0].values())
+
+    accelerator = Accelerator(
+        settings.text("qemu.accelerator"),
+        settings.text("qemu.binary"),
+        paths.runtime / "accelerator",
+    )
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(nursery)
+        supervisor.start("lifecycle-log", lambda: LifecycleLog(paths.lifecycle_log, bus))
+        taps = supervisor.start(
+            "tap-pool",
+            lambda: TapPool(
+                bridge_name=settings.text("network.bridge"),
+                wanted_subnet=settings.text("network.subnet"),
+                subnet_file=paths.state / "subnet",
+                size=settings.number("tap_pool.size"),
+                holdings=lambda: [Holding(vm.id, vm.address) for vm in vm_records()],
+            ),
+        )
+        image_actor = supervisor.start("images", lambda: Images(images, bus, vms=vm_records))
+        key = await run_blocking(keys.installation_key, paths.identity)
+        services = Services(
+            store=vms,
+            driver=QemuDriver(
+                settings.text("qemu.binary"),
+                accelerator=accelerator.choose,
+                user=vmm_user(settings.text("qemu.user")),
+            ),
+            taps=taps.ref,
+            bus=bus,
+            paths=paths,
+            key=key,
+            resolvers=tuple(filter(None, settings.text("network.resolvers").split(","))),
+            stop_timeout_s=settings.number("vm.stop_timeout_s"),
+        )
+        fleet = supervisor.start("fleet", lambda: Fleet(services))
+        backend = Backend(
+            fleet=fleet.ref,
+            images=image_actor.ref,
+            taps=taps.ref,
+            bus=bus,
+            settings=settings,
+            socket=str(paths.socket),
+            identity=key.private,
+            accelerator=lambda: accelerator.chosen,
+            testing=bool(os.environ.get(TESTING_VARIABLE)),
+        )
+        async with _serving(paths, backend, group):
+            log.info("bangerd %s is ready at %s", banger.__version__, paths.socket)
+            if ready is not None:
+                os.write(ready, b"ready\n")
+                os.close(ready)
+            await _told_to_stop(backend.stop)
+        # The VMs' actors first: from then on nothing asks for a TAP.
+        await fleet.stop()
+        with trio.move_on_after(DISMANTLE_DEADLINE_S):
+            try:
+                await taps.ref.ask(Dismantle())
+            except BangerError as error:
+                log.warning("idle TAPs were left: %s", error)
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _serving(paths: Paths, backend: Backend, group: int | None) -> AsyncIterator[None]:
+    """Accept connections while the body runs."""
+    server = RpcServer(
+        requests=AnyRequest,
+        inputs=AnyFeed,
+        handle=lambda request, context: _handle(backend, request, context),
+        hello=wire.Hello(wire.PROTOCOL, banger.__version__, os.getpid()),
+        authorize=lambda peer: _may_use(peer, group),
+    )
+    with _socket(paths, group) as sock:
+        listener = listen(sock)
+        async with listener, trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve, listener)
+            yield
+            nursery.cancel_scope.cancel()
+
+
+async def _handle(backend: Backend, request: object, context: CallContext) -> object:
+    log.debug("pid %d: %r", context.peer.pid, request)
+    return await handle(backend, request, context)
+
+
+async def _told_to_stop(by_client: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def on_signal() -> None:
+                async for number in signals:
+                    log.info("stopping on %s", signal.Signals(number).name)
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(on_signal)
+            await by_client.wait()
+            log.info("stopping as a client asked")
+            nursery.cancel_scope.cancel()
+
+
+def _may_use(peer: Peer, group: int | None) -> bool:
+    return peer.uid in (0, os.geteuid()) or group in peer.groups
+
+
+def _socket_group(settings: Settings) -> int | None:
+    name = settings.text("daemon.group")
+    if not name:
+        return None
+    group = group_id(name)
+    if group is None:
+        raise HostNotReady(f"setting daemon.group: there is no group {name!r}")
+    return group
+
+
+@contextmanager
+def _socket(paths: Paths, group: int | None) -> Iterator[socket.socket]:
+    """The bound socket, 0660. The lock is ours, so one found there is nobody's."""
+    check_socket_path(paths.socket)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        paths.socket.unlink(missing_ok=True)
+        sock.bind(str(paths.socket))
+        try:
+            if group is not None:
+                shutil.chown(paths.socket, group=group)
+                shutil.chown(paths.runtime, group=group)
+            paths.socket.chmod(0o660)
+            sock.listen(128)
+            yield sock
+        finally:
+            paths.socket.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(paths: Paths) -> Iterator[None]:
+    """One daemon an instance: the lock decides, and goes with the process."""
+    fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(fd, 20, 0).decode(errors="replace").strip()
+            raise Conflict(f"a daemon is running already, pid {owner}") from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _make_directories(paths: Paths) -> None:
+    make_private(paths.runtime, 0o750)
+    make_private(paths.vm_runtime)
+    make_private(paths.state)
+    paths.vms.mkdir(exist_ok=True, mode=0o700)
+    paths.images.mkdir(parents=True, exist_ok=True, mode=0o755)
+
+
+def _start_logging(paths: Paths, level: str, *, foreground: bool) -> None:
+    handler: logging.Handler = logging.StreamHandler()
+    if not foreground:
+        handler = logging.handlers.RotatingFileHandler(
+            paths.daemon_log, maxBytes=LOG_LIMIT_BYTES, backupCount=1
+        )
+    logging.basicConfig(
+        level=level.upper(),
+        handlers=[handler],
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def main() -> None:
+    """``bangerd``: run in the foreground."""
+    parser = argparse.ArgumentParser(prog="bangerd", description="banger's daemon")
+    parser.add_argument("--version", action="version", version=banger.__version__)
+    parser.add_argument("--log-file", action="store_true", help="log to a file, not to stderr")
+    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    os.umask(0o077)
+    try:
+        paths = Paths.here()
+        settings = load_settings(paths.config_file, os.environ)
+        _make_directories(paths)
+        with _locked(paths):
+            level = settings.text("daemon.log_level")
+            _start_logging(paths, level, foreground=not arguments.log_file)
+            trio.run(run_daemon, paths, settings, arguments.ready_fd, strict_exception_groups=True)
+    except* BangerError as group:
+        error = group.exceptions[0]
+        sys.exit(f"bangerd: {error}")
+
+
+if __name__ == "__main__":
+    main()
