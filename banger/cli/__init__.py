@@ -1,0 +1,1 @@
+"""The argument line: one of the faces of `banger.commands`."""

@@ -1,0 +1,86 @@
+"""``banger``: run one command and exit with its code.
+
+=====  ==========================================
+code   meaning
+=====  ==========================================
+0      done
+1      something else failed
+2      the command line or a value is wrong
+3      no such VM, image or file
+4      taken, or not legal in the present state
+5      this host lacks something
+130    interrupted
+=====  ==========================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+import msgspec
+
+from banger.kernel.errors import BangerError, ErrorReply, UsageError
+
+INTERRUPTED_CODE = 130
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    # What follows '--' is a guest's command: its flags are not ours.
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    sys.exit(run(arguments, json="--json" in ours, debug="--debug" in ours))
+
+
+def run(arguments: list[str], *, json: bool, debug: bool) -> int:
+    from banger.cli.parser import root
+
+    try:
+        code = root().main(arguments, prog_name="banger", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)  # noqa: T201
+        return UsageError.exit_code
+    except click.ClickException as error:
+        where = (
+            f"'{error.ctx.command_path} --help'"
+            if isinstance(error, click.UsageError) and error.ctx
+            else "'banger --help'"
+        )
+        return _report(UsageError(_one_line(error.format_message()), hint=f"see {where}"), json)
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("banger: interrupted\n")
+        return INTERRUPTED_CODE
+    except BangerError as error:
+        if debug:
+            traceback.print_exc()
+        return _report(error, json)
+    except BrokenPipeError:
+        # Whoever read our output has enough; nothing may be flushed into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        bug = BangerError(f"internal error: {error!r}", hint="--debug shows where")
+        return _report(bug, json)
+
+
+def _report(error: BangerError, json: bool) -> int:
+    if json:
+        document = msgspec.json.encode({"error": ErrorReply.of(error)})
+        sys.stdout.write(msgspec.json.format(document).decode() + "\n")
+    else:
+        sys.stderr.write(f"banger: {error}\n")
+    return error.exit_code
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""One connection to the daemon: calls, one after another or several at once."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from banger.kernel import wire
+from banger.kernel.errors import BangerError, ConnectionLost
+from banger.kernel.message import Request, reply_type
+
+R = TypeVar("R")
+
+RECEIVE_BYTES = 64 << 10
+
+
+class Connection:
+    """Raises `ConnectionLost` from every method once the daemon has gone."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError when nobody listens there."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(str(path))
+        except BaseException:
+            self._socket.close()
+            raise
+        self._unframer = wire.Unframer()
+        self._messages: deque[wire.ServerMessage] = deque()
+        self._ids = itertools.count(1)
+        hello = self.receive()
+        if not isinstance(hello, wire.Hello) or hello.protocol != wire.PROTOCOL:
+            raise BangerError(
+                f"the daemon at {path} speaks another version of the protocol",
+                hint="'banger daemon stop' ends it, the next command starts this version's",
+            )
+        self.hello = hello
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def call(
+        self,
+        request: Request[R],
+        *,
+        items: Any = None,
+        on_item: Callable[[Any], None] = lambda item: None,
+    ) -> R:
+        """Send the request and wait for its result; items of its stream go to ``on_item``.
+
+        ``items`` is their type; None: they are passed over. Raises the request's error.
+        """
+        call_id = self.begin(request)
+        return self.finish(call_id, reply_type(type(request)), items=items, on_item=on_item)
+
+    def finish(
+        self,
+        call_id: int,
+        kind: type[R],
+        *,
+        items: Any = None,
+        on_item: Callable[[Any], None] = lambda item: None,
+    ) -> R:
+        """Wait for the result of a call that was begun; the only one in flight."""
+        while True:
+            match self.receive():
+                case wire.Item(_, item) if items is not None:
+                    on_item(msgspec.msgpack.decode(item, type=items))
+                case wire.Done(_, result):
+                    return msgspec.msgpack.decode(result, type=kind)
+                case wire.Failed(_, error):
+                    raise error.to_error()
+                case wire.Item() | wire.Credit():
+                    pass
+                case message:
+                    raise AssertionError((call_id, message))
+
+    def call_all(self, requests: Sequence[Request[R]]) -> list[R | BangerError]:
+        """Send all requests at once; their results or errors in the same order."""
+        calls = {self.begin(request): request for request in requests}
+        outcomes: dict[int, R | BangerError] = {}
+        while len(outcomes) < len(calls):
+            match self.receive():
+                case wire.Done(call_id, result):
+                    kind = reply_type(type(calls[call_id]))
+                    outcomes[call_id] = msgspec.msgpack.decode(result, type=kind)
+                case wire.Failed(call_id, error):
+                    outcomes[call_id] = error.to_error()
+        return [outcomes[call_id] for call_id in calls]
+
+    def begin(self, request: Request[Any]) -> int:
+        """Send a request; its messages carry the id returned."""
+        call_id = next(self._ids)
+        self.send(wire.Call(call_id, wire.raw(request)))
+        return call_id
+
+    def feed(self, call_id: int, item: object) -> int:
+        """Send one input item; returns the bytes of credit it uses."""
+        encoded = wire.raw(item)
+        self.send(wire.Feed(call_id, encoded))
+        return len(bytes(encoded))
+
+    def send(self, message: wire.Message) -> None:
+        try:
+            self._socket.sendall(wire.frame(message))
+        except OSError as error:
+            raise _lost() from error
+
+    def receive(self) -> wire.ServerMessage:
+        """The next message; blocks until there is one."""
+        while not self._messages:
+            self.read()
+        return self._messages.popleft()
+
+    def received(self) -> list[wire.ServerMessage]:
+        """What has come so far, without blocking."""
+        messages = list(self._messages)
+        self._messages.clear()
+        return messages
+
+    def read(self) -> None:
+        """Read once from the socket; blocks when there is nothing to read."""
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except OSError as error:
+            raise _lost() from error
+        if not data:
+            raise _lost()
+        try:
+            for body in self._unframer.feed(data):
+                self._messages.append(wire.server_decoder.decode(body))
+        except wire.BAD_BYTES as error:
+            raise BangerError(f"the daemon sent what is not a message: {error}") from error
+
+
+def _lost() -> ConnectionLost:
+    return ConnectionLost(
+        "the connection to the daemon was lost",
+        hint="its log is bangerd.log in the state directory",
+    )

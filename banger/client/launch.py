@@ -1,0 +1,88 @@
+"""Finding the daemon, and starting it when none runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from banger.client.connection import Connection
+from banger.host.paths import SYSTEM_SOCKET, Paths
+from banger.kernel.errors import BangerError, ConnectionLost, HostNotReady
+
+START_DEADLINE_S = 20.0
+STOP_DEADLINE_S = 20.0
+
+
+def connect(paths: Paths) -> Connection | None:
+    """A connection to the daemon that runs: the user's own, else the system's. None: none runs."""
+    for path in dict.fromkeys((paths.socket, SYSTEM_SOCKET)):
+        try:
+            return Connection(path)
+        except PermissionError:
+            if path == paths.socket:
+                raise HostNotReady(f"no permission to use the daemon's socket {path}") from None
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            pass
+        except ConnectionLost:
+            # It is on its way out, or does not serve this user.
+            raise HostNotReady(
+                f"the daemon at {path} refused the connection",
+                hint="it serves its own user, root and the group of the setting daemon.group",
+            ) from None
+    return None
+
+
+def connect_or_start(paths: Paths) -> Connection:
+    """A connection; the daemon is started when none runs. Raises `HostNotReady`."""
+    found = connect(paths)
+    if found is None:
+        start(paths)
+        found = connect(paths)
+    if found is None:
+        raise HostNotReady("the daemon ended right after its start", hint=f"see {paths.daemon_log}")
+    return found
+
+
+def start(paths: Paths) -> None:
+    """Start a daemon in a session of its own and wait until it serves."""
+    read_end, write_end = os.pipe()
+    try:
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "banger.daemon", "--log-file", "--ready-fd", str(write_end)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[write_end],
+            start_new_session=True,
+            cwd="/",
+        )
+    finally:
+        os.close(write_end)
+    with os.fdopen(read_end, "rb") as ready:
+        # Ends with the word, or with the daemon: then nobody holds the other end any more.
+        said = ready.read()
+    if said:
+        daemon.returncode = 0  # it is meant to outlive us; Popen would complain
+        assert daemon.stderr is not None
+        daemon.stderr.close()
+        return
+    _, stderr = daemon.communicate()
+    if connect(paths) is not None:
+        return  # another client was faster
+    lines = stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+    raise HostNotReady(
+        f"the daemon does not start: {lines[-1].removeprefix('bangerd: ')}",
+        hint=f"its log is {paths.daemon_log}",
+    )
+
+
+def await_end(pid: int) -> None:
+    """Wait until the daemon with this pid has gone."""
+    deadline = time.monotonic() + STOP_DEADLINE_S
+    while Path(f"/proc/{pid}").exists():
+        if time.monotonic() > deadline:
+            raise BangerError(f"the daemon, pid {pid}, has not ended after {STOP_DEADLINE_S:.0f} s")
+        time.sleep(0.01)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from banger.client.exec import capture_exec
+from banger.client.ssh import ssh_arguments
+from banger.commands.context import Context
+from banger.commands.declare import Command, Kind, Option
+from banger.kernel.errors import BangerError, CommandFailed, TimedOut, UsageError
+from banger.model.events import AnyEvent, StageFinished
+from banger.model.requests import (
+    CreateVm,
+    DeleteVm,
+    Exec,
+    GetSshAccess,
+    GetStatus,
+    ListVms,
+)
+
+SSH_DEADLINE_S = 120.0
+SETTLE_S = 20.0
+LIST_RUNS = 5
+
+_UNITS = {
+    "root disk of a new VM": "KiB",
+    "VM memory (PSS)": "MiB",
+    "bangerd memory (RSS)": "MiB",
+    "bangerd idle cpu": "%",
+}
+
+Run = dict[str, float]
+"""What one run measured, by name."""
+
+
+def run(context: Context, *, runs: int, cold: bool) -> None:
+    if runs < 1:
+        raise UsageError(f"--runs {runs}: at least one run is needed")
+    context.call(ListVms())  # the daemon's own start is not measured
+    measured: list[Run] = []
+    for number in range(runs):
+        context.note(f"run {number + 1} of {runs}, load {os.getloadavg()[0]:.2f}")
+        measured.append(_measure(context))
+    report = Report(
+        runs=runs,
+        load=list(os.getloadavg()),
+        cpus=os.cpu_count() or 0,
+        accelerator=context.call(GetStatus()).accelerator or "",
+        rows=[_row(name, [r[name] for r in measured if name in r]) for name in measured[0]],
+    )
+    context.document(report)
+    context.line(
+        f"{runs} runs, {report.cpus} CPUs, {report.accelerator}, "
+        f"load {' '.join(f'{load:.2f}' for load in report.load)}"
+    )
+    context.table(
+        ("MEASURE", "MEDIAN", "LEAST", "MOST", "UNIT"),
+        [
+            (row.name, f"{row.median:.1f}", f"{row.least:.1f}", f"{row.most:.1f}", row.unit)
+            for row in report.rows
+        ],
+    )
+
+
+class Row(msgspec.Struct, frozen=True):
+    name: str
+    median: float
+    least: float
+    most: float
+    unit: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    runs: int
+    load: list[float]
+    cpus: int
+    accelerator: str
+    rows: list[Row]
+
+
+def _row(name: str, values: list[float]) -> Row:
+    return Row(name, statistics.median(values), min(values), max(values), _UNITS.get(name, "ms"))
+
+
+def _measure(context: Context) -> Run:
+    """One VM from nothing to nothing. Times in ms, the disk in KiB, memory in MiB."""
+    found: Run = {}
+
+    def take(event: object) -> None:
+        if isinstance(event, StageFinished):
+            found[f"stage {event.stage}"] = event.duration_ms
+
+    begun = time.perf_counter()
+    view = context.daemon.call(CreateVm(), items=AnyEvent, on_item=take)
+    try:
+        found["create"] = _since(begun)
+        _exec_true(context, view.name)
+        found["create to first exec"] = _since(begun)
+        _await_banner(view.address)
+        found["create to ssh banner"] = _since(begun)
+        found["exec again"] = _timed(lambda: _exec_true(context, view.name))
+        ssh = ssh_arguments(context.paths, view.name, context.call(GetSshAccess(view.name)))
+        found["ssh true"] = _timed(lambda: _run_process([*ssh, "true"]))
+        listing = [sys.executable, "-m", "banger.cli.main", "vm", "list"]
+        found["vm list as a process"] = statistics.median(
+            _timed(lambda: _run_process(listing)) for _ in range(LIST_RUNS)
+        )
+        daemon = context.daemon.hello.pid
+        before = _cpu_s(daemon)
+        time.sleep(SETTLE_S)
+        found["bangerd idle cpu"] = (_cpu_s(daemon) - before) / SETTLE_S * 100
+        found["bangerd memory (RSS)"] = _memory_mib(daemon, "Rss")
+        found["VM memory (PSS)"] = _memory_mib(view.pid or 0, "Pss")
+    finally:
+        found["delete"] = _timed(lambda: context.call(DeleteVm(view.name)))
+    found["root disk of a new VM"] = _new_disk_kib(context)
+    return found
+
+
+def _new_disk_kib(context: Context) -> float:
+    """What the disk of a VM takes that has not run yet."""
+    view = context.call(CreateVm(start=False))
+    context.call(DeleteVm(view.name))
+    return view.disk_allocated_bytes / 1024
+
+
+def _exec_true(context: Context, name: str) -> None:
+    result, _, _ = capture_exec(context.daemon, Exec(name, ["true"]))
+    if result.code != 0:
+        raise BangerError(f"'true' in the guest ended with {result.code}")
+
+
+def _await_banner(address: str) -> None:
+    """Wait for ssh's first bytes. Until sshd listens a connection is refused at no cost."""
+    deadline = time.monotonic() + SSH_DEADLINE_S
+    while True:
+        try:
+            with socket.create_connection((address, 22), timeout=SSH_DEADLINE_S) as stream:
+                if stream.recv(4) == b"SSH-":
+                    return
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise TimedOut(f"no ssh at {address} after {SSH_DEADLINE_S:.0f} s") from None
+        time.sleep(0.02)
+
+
+def _run_process(argv: list[str]) -> None:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise CommandFailed(argv, done.returncode, done.stderr.decode(errors="replace"))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return _since(begun)
+
+
+def _since(begun: float) -> float:
+    return (time.perf_counter() - begun) * 1000
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time used so far: fields 14 and 15 of /proc/PID/stat (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mib(pid: int, kind: str) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith(f"{kind}:"):
+            return int(line.split()[1]) / 1024
+    raise BangerError(f"/proc/{pid}/smaps_rollup has no {kind}")
+
+
+COMMAND = Command(
+    path=("bench", "create"),
+    summary="Measure creating VMs: each stage, first exec, ssh, memory, deletion.",
+    details="Needs an otherwise idle machine to mean much; the load is printed with the result. "
+    "Each run makes a VM, uses it and deletes it.",
+    run=run,
+    mutates=True,
+    options=(
+        Option("runs", ("--runs",), "How many VMs, one after another.", Kind.NUMBER, "N", 5),
+        Option("cold", ("--cold",), "Boot each VM from nothing; the only way so far.", Kind.FLAG),
+    ),
+    examples=("banger bench create --runs 5",),
+)

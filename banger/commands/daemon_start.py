@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from banger.client import launch
+from banger.commands.context import Context
+from banger.commands.declare import Command
+from banger.model.requests import GetStatus
+
+
+def run(context: Context) -> None:
+    running = launch.connect(context.paths)
+    if running is None:
+        launch.start(context.paths)
+    status = context.call(GetStatus())
+    context.document(status)
+    verb = "started" if running is None else "runs already"
+    context.line(f"bangerd {status.version} {verb}, pid {status.pid}")
+
+
+COMMAND = Command(
+    path=("daemon", "start"),
+    summary="Start the daemon, unless one runs.",
+    details="Every command that needs the daemon starts it by itself.",
+    run=run,
+    mutates=True,
+)

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from banger.client import launch
+from banger.commands.context import Context
+from banger.commands.declare import Command, Kind, Option
+from banger.model.requests import StopDaemon
+
+
+def run(context: Context, *, vms: bool) -> None:
+    connection = launch.connect(context.paths)
+    if connection is None:
+        context.line("bangerd does not run")
+        context.document({"stopped": False, "pid": None})
+        return
+    with connection:
+        connection.call(StopDaemon(vms))
+    launch.await_end(connection.hello.pid)
+    context.line("bangerd stopped" + (" with its VMs" if vms else "; running VMs go on"))
+    context.document({"stopped": True, "pid": connection.hello.pid})
+
+
+COMMAND = Command(
+    path=("daemon", "stop"),
+    summary="Stop the daemon; VMs go on running.",
+    run=run,
+    mutates=True,
+    options=(Option("vms", ("--vms",), "Stop the VMs first.", Kind.FLAG),),
+)

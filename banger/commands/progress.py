@@ -1,0 +1,53 @@
+"""Stages as they happen: one live line on a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+
+from banger.kernel.message import Event
+from banger.model.events import StageFinished, StageStarted
+
+
+class StageProgress:
+    """Feed it the events of an operation; then ``summary`` tells the durations."""
+
+    def __init__(self, title: str, *, live: bool) -> None:
+        self._title = title
+        self._live = live and sys.stderr.isatty()
+        self._begun = time.monotonic()
+        self.stages: list[StageFinished] = []
+
+    def take(self, event: Event) -> None:
+        match event:
+            case StageStarted(stage=stage):
+                self._redraw(stage)
+            case StageFinished():
+                self.stages.append(event)
+
+    def clear(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def summary(self) -> str:
+        """The whole time, and each stage that took a noticeable part of it."""
+        total_s = time.monotonic() - self._begun
+        stages = ", ".join(f"{stage.stage} {_duration(stage.duration_ms)}" for stage in self.stages)
+        return f"{total_s:.1f} s ({stages})" if stages else f"{total_s:.1f} s"
+
+    def _redraw(self, stage: str) -> None:
+        if not self._live:
+            return
+        done = " ".join(f"{s.stage} ✓" for s in self.stages)
+        text = f"{self._title}: {done} {stage} …".replace("  ", " ")
+        width = shutil.get_terminal_size().columns - 1
+        if len(text) > width:
+            text = f"{self._title}: {stage} …"[:width]
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+
+def _duration(ms: float) -> str:
+    return f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms:.0f} ms"

@@ -1,0 +1,46 @@
+"""The one table of commands. A module is imported when its command is wanted."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from banger.commands.declare import Command
+
+GROUPS = {
+    "vm": "Create and use VMs.",
+    "image": "Build and inspect the images VMs are made from.",
+    "daemon": "Start, stop and inspect bangerd.",
+    "config": "Inspect the settings.",
+    "bench": "Measure banger on this machine.",
+}
+
+MODULES = {
+    ("vm", "create"): "vm_create",
+    ("vm", "list"): "vm_list",
+    ("vm", "show"): "vm_show",
+    ("vm", "exec"): "vm_exec",
+    ("vm", "ssh"): "vm_ssh",
+    ("vm", "cp"): "vm_cp",
+    ("vm", "start"): "vm_start",
+    ("vm", "stop"): "vm_stop",
+    ("vm", "restart"): "vm_restart",
+    ("vm", "delete"): "vm_delete",
+    ("vm", "logs"): "vm_logs",
+    ("vm", "wait"): "vm_wait",
+    ("image", "list"): "image_list",
+    ("image", "show"): "image_show",
+    ("image", "build"): "image_build",
+    ("daemon", "run"): "daemon_run",
+    ("daemon", "start"): "daemon_start",
+    ("daemon", "stop"): "daemon_stop",
+    ("daemon", "status"): "daemon_status",
+    ("config", "show"): "config_show",
+    ("bench", "create"): "bench_create",
+    ("version",): "version",
+}
+
+
+def load(path: tuple[str, ...]) -> Command:
+    command = import_module(f"banger.commands.{MODULES[path]}").COMMAND
+    assert isinstance(command, Command)
+    return command

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from banger.commands.context import Context
+from banger.commands.declare import Argument, Command, Completion, Kind, Option
+from banger.commands.progress import StageProgress
+from banger.kernel.errors import UsageError
+from banger.kernel.message import Fault
+from banger.model.events import AnyEvent
+from banger.model.names import check_name
+from banger.model.requests import CreateVm
+from banger.model.sizes import parse_size, show_size
+from banger.model.vm import (
+    DISK_BYTES_MAX,
+    DISK_BYTES_MIN,
+    MEMORY_MIB_MAX,
+    MEMORY_MIB_MIN,
+    VCPUS_MAX,
+    VmView,
+)
+
+
+def run(
+    context: Context,
+    *,
+    position: str | None,
+    name: str | None,
+    image: str | None,
+    vcpus: int | None,
+    memory_mib: int | None,
+    disk: str | None,
+    no_start: bool,
+    fault: str | None,
+) -> None:
+    if position is not None and name is not None and position != name:
+        raise UsageError(f"two names were given: {position!r} and {name!r}")
+    request = CreateVm(
+        name=_name(position if name is None else name),
+        image=None if image is None else check_name("image", image),
+        vcpus=_within("--vcpus", vcpus, 1, VCPUS_MAX),
+        memory_mib=_within("--memory", memory_mib, MEMORY_MIB_MIN, MEMORY_MIB_MAX),
+        disk_bytes=_disk(disk),
+        start=not no_start,
+        fault=None if fault is None else _fault(fault),
+    )
+    view = create(context, request)
+    context.document(view)
+
+
+def create(context: Context, request: CreateVm) -> VmView:
+    """Create with live stages; a line of result."""
+    progress = StageProgress(request.name or "new VM", live=not context.json)
+    try:
+        view = context.daemon.call(request, items=AnyEvent, on_item=progress.take)
+    finally:
+        progress.clear()
+    place = f" at {view.address}" if view.address else ""
+    context.line(f"{view.name} is {view.state}{place}, created in {progress.summary()}")
+    return view
+
+
+def _name(name: str | None) -> str | None:
+    return None if name is None else check_name("VM", name)
+
+
+def _within(flag: str, value: int | None, least: int, most: int) -> int | None:
+    if value is not None and not least <= value <= most:
+        raise UsageError(f"{flag} {value} is not within {least} and {most}")
+    return value
+
+
+def _disk(text: str | None) -> int | None:
+    if text is None:
+        return None
+    size = parse_size(text)
+    if not DISK_BYTES_MIN <= size <= DISK_BYTES_MAX:
+        raise UsageError(
+            f"--disk {text} is not within {show_size(DISK_BYTES_MIN)} and "
+            f"{show_size(DISK_BYTES_MAX)}"
+        )
+    return size
+
+
+def _fault(text: str) -> Fault:
+    stage, _, mode = text.partition(":")
+    return Fault(stage, hang=mode == "hang")
+
+
+COMMAND = Command(
+    path=("vm", "create"),
+    summary="Create a VM and start it.",
+    details="Returns when the guest's agent answers. A create that fails, or is interrupted, "
+    "leaves nothing behind.",
+    run=run,
+    mutates=True,
+    arguments=(
+        Argument("position", "Name of the VM; one is made up when none is given.", required=False),
+    ),
+    options=(
+        Option("name", ("--name",), "Name of the VM.", metavar="NAME"),
+        Option(
+            "image",
+            ("--image",),
+            "Image to make it from.",
+            metavar="IMAGE",
+            completion=Completion.IMAGE,
+        ),
+        Option("vcpus", ("--vcpus",), "Virtual CPUs.", kind=Kind.NUMBER, metavar="N"),
+        Option("memory_mib", ("--memory",), "Memory in MiB.", kind=Kind.NUMBER, metavar="MIB"),
+        Option("disk", ("--disk",), "Size of the root disk, like 8G.", metavar="SIZE"),
+        Option("no_start", ("--no-start",), "Create it, but leave it stopped.", kind=Kind.FLAG),
+        Option(
+            "fault",
+            ("--inject-fault",),
+            "For tests: fail (STAGE) or hang (STAGE:hang) there.",
+            metavar="STAGE",
+            hidden=True,
+        ),
+    ),
+    examples=("banger vm create --name testbox", "banger vm create web-1 --memory 512 --disk 8G"),
+)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+from banger.commands.context import Context
+from banger.commands.declare import VM_NAME, Argument, Command, Kind, Option
+from banger.kernel.errors import UsageError
+from banger.model.names import check_name
+from banger.model.requests import Exec, ExecResult
+
+NOT_FOUND_CODE = 127
+TIMED_OUT_CODE = 124
+SIGNAL_CODE = 128
+"""Plus the signal's number, as shells have it."""
+
+
+def run(
+    context: Context,
+    *,
+    name: str,
+    command: tuple[str, ...],
+    tty: bool,
+    user: str,
+    workdir: str | None,
+    env: tuple[str, ...],
+    timeout_s: float | None,
+) -> int:
+    size = shutil.get_terminal_size()
+    variables = dict(_variable(item) for item in env)
+    if tty:
+        variables.setdefault("TERM", os.environ.get("TERM", "linux"))
+    request = Exec(
+        name=check_name("VM", name),
+        argv=list(command),
+        env=variables,
+        cwd=workdir,
+        user=user,
+        tty=tty,
+        rows=size.lines,
+        cols=size.columns,
+        timeout_s=timeout_s or 0,
+    )
+    if context.json:
+        return _captured(context, request)
+    from banger.client.exec import run_exec
+
+    return exit_code(run_exec(context.daemon, request))
+
+
+def exit_code(result: ExecResult) -> int:
+    """What this process exits with, as a shell would tell the command's end."""
+    if result.timed_out:
+        sys.stderr.write("banger: the command was ended at its timeout\n")
+        return TIMED_OUT_CODE
+    return SIGNAL_CODE + result.signal if result.signal else result.code
+
+
+def _captured(context: Context, request: Exec) -> int:
+    """With ``--json``: stdin is empty, and one object has what the command wrote."""
+    from banger.client.exec import capture_exec
+
+    result, out, err = capture_exec(context.daemon, request)
+    context.document(
+        {
+            "name": request.name,
+            "code": result.code,
+            "signal": result.signal,
+            "timed_out": result.timed_out,
+            "stdout": out.decode(errors="replace"),
+            "stderr": err.decode(errors="replace"),
+        }
+    )
+    return exit_code(result)
+
+
+def _variable(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise UsageError(f"--env {text!r} is not KEY=VALUE")
+    return key, value
+
+
+COMMAND = Command(
+    path=("vm", "exec"),
+    summary="Run a command in a VM.",
+    details="Exits with the command's code; 128 + N when signal N ended it, 124 at the timeout. "
+    "Signals sent to banger are sent on to the command.",
+    run=run,
+    arguments=(
+        VM_NAME,
+        Argument("command", "The command and its arguments, after '--'.", many=True),
+    ),
+    options=(
+        Option("tty", ("-t", "--tty"), "Give the command a terminal.", Kind.FLAG),
+        Option("user", ("-u", "--user"), "User in the guest.", metavar="USER", default="root"),
+        Option("workdir", ("-w", "--workdir"), "Directory in the guest.", metavar="DIR"),
+        Option("env", ("-e", "--env"), "Set a variable.", metavar="KEY=VALUE", many=True),
+        Option(
+            "timeout_s", ("--timeout",), "End the command after this time.", Kind.SECONDS, "SECONDS"
+        ),
+    ),
+    examples=("banger vm exec testbox -- uname -a", "banger vm exec testbox -t -- bash"),
+)

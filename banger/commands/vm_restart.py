@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from banger.commands.context import Context, each
+from banger.commands.declare import VM_NAMES, Command
+from banger.model.names import check_name
+from banger.model.requests import RestartVm
+
+
+def run(context: Context, *, names: tuple[str, ...]) -> int:
+    requests = [RestartVm(check_name("VM", name)) for name in names]
+    return each(context, names, requests, "restarted")
+
+
+COMMAND = Command(
+    path=("vm", "restart"),
+    summary="Stop and start VMs.",
+    run=run,
+    mutates=True,
+    arguments=(VM_NAMES,),
+)

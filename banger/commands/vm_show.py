@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from banger.commands.context import Context
+from banger.commands.declare import VM_NAME, Command
+from banger.model.names import check_name
+from banger.model.requests import ShowVm
+from banger.model.sizes import show_size
+from banger.model.vm import VmView
+
+
+def run(context: Context, *, name: str) -> None:
+    view = context.call(ShowVm(check_name("VM", name)))
+    context.document(view)
+    context.details(_lines(view))
+
+
+def _lines(view: VmView) -> list[tuple[str, str]]:
+    lines = [
+        ("name", view.name),
+        ("state", f"{view.state} ({view.reason})" if view.reason else str(view.state)),
+        ("image", view.image),
+        ("address", view.address or "-"),
+        ("mac", view.mac or "-"),
+        ("shape", f"{view.vcpus} vCPU, {view.memory_mib} MiB"),
+        (
+            "disk",
+            f"{show_size(view.disk_bytes)}, {show_size(view.disk_allocated_bytes)} taken",
+        ),
+        ("driver", f"{view.driver} ({view.accelerator})" if view.accelerator else view.driver),
+        ("pid", str(view.pid or "-")),
+        ("tap", view.tap or "-"),
+        ("created", view.created_at),
+        ("id", view.id),
+    ]
+    return lines
+
+
+COMMAND = Command(path=("vm", "show"), summary="Show one VM.", run=run, arguments=(VM_NAME,))

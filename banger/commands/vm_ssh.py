@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import os
+import subprocess
+
+from banger.client.ssh import ssh_arguments
+from banger.commands.context import Context
+from banger.commands.declare import VM_NAME, Argument, Command
+from banger.kernel.errors import BangerError, UsageError
+from banger.model.names import check_name
+from banger.model.requests import GetHealth, GetSshAccess
+
+
+def run(context: Context, *, name: str, command: tuple[str, ...]) -> int:
+    if context.json:
+        raise UsageError("'vm ssh' has no --json: it hands the terminal to ssh")
+    access = context.call(GetSshAccess(check_name("VM", name)))
+    argv = ssh_arguments(context.paths, name, access)
+    if command:
+        os.execv(argv[0], [*argv, "--", *command])  # noqa: S606 - a list, no shell
+    code = subprocess.run(argv, check=False).returncode
+    _remind(context, name)
+    return code if code >= 0 else 128 - code
+
+
+def _remind(context: Context, name: str) -> None:
+    """After an interactive session: the VM goes on, if it does."""
+    try:
+        health = context.call(GetHealth(name))
+    except BangerError:
+        return  # it was shut down from inside, or deleted
+    others = f", {health.sessions} sessions open" if health.sessions else ""
+    context.note(
+        f"VM {name!r} is still running (up {health.uptime_ms // 1000} s{others}); "
+        f"'banger vm stop {name}' stops it"
+    )
+
+
+COMMAND = Command(
+    path=("vm", "ssh"),
+    summary="Log in to a VM by SSH, or run a command that way.",
+    details="Uses the system's ssh with banger's key; the VM's host key is pinned.",
+    run=run,
+    arguments=(
+        VM_NAME,
+        Argument("command", "Command to run instead of a shell.", required=False, many=True),
+    ),
+    examples=("banger vm ssh testbox", "banger vm ssh testbox -- uptime"),
+)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from banger.commands.context import Context
+from banger.commands.declare import VM_NAME, Command, Kind, Option
+from banger.kernel.errors import UsageError
+from banger.model.names import check_name
+from banger.model.requests import WaitCondition, WaitVm
+
+
+def run(context: Context, *, name: str, condition: str, timeout_s: float) -> None:
+    if not 0 < timeout_s <= 86400:
+        raise UsageError(f"--timeout {timeout_s:g} is not within 0 and 86400 seconds")
+    request = WaitVm(check_name("VM", name), WaitCondition(condition), timeout_s)
+    view = context.call(request)
+    context.document(view)
+    context.line(f"{name} is {'reachable by ssh' if condition == 'ssh' else view.state}")
+
+
+COMMAND = Command(
+    path=("vm", "wait"),
+    summary="Wait until a VM runs, answers ssh, or has stopped.",
+    run=run,
+    arguments=(VM_NAME,),
+    options=(
+        Option(
+            "condition",
+            ("--for",),
+            "What to wait for.",
+            Kind.CHOICE,
+            default="running",
+            choices=tuple(condition.value for condition in WaitCondition),
+        ),
+        Option(
+            "timeout_s", ("--timeout",), "Give up after this time.", Kind.SECONDS, "SECONDS", 60.0
+        ),
+    ),
+    examples=("banger vm wait testbox --for ssh --timeout 60",),
+)
