@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
-from banger.host import bridge, links, subnet, tap
+from banger.host import netlink
 from banger.kernel.actor import Actor, Inbox
 from banger.kernel.errors import BangerError, Conflict, HostNotReady, NotFound, UsageError
 from banger.kernel.message import Request
@@ -155,16 +155,16 @@ class TapPool(Actor):
 
     def _build(self) -> Network:
         """Make or adopt the bridge, then take stock of the TAPs on it."""
-        links.check_rights()
+        netlink.check_rights()
         holdings = {holding.vm_id: holding.address for holding in self._holdings()}
         gateway = self._choose_gateway()
-        bridge.ensure_bridge(self._bridge, gateway)
+        netlink.ensure_bridge(self._bridge, gateway)
         self._addresses = {
             vm_id: IPv4Address(address) for vm_id, address in holdings.items() if address
         }
         by_short_id = {vm_id[:8]: vm_id for vm_id in holdings}
         self._idle, self._leased = [], {}
-        for found in tap.list_taps(self._bridge):
+        for found in netlink.list_taps(self._bridge):
             if found.name.removeprefix(IDLE_PREFIX).isdigit():
                 self._idle.append(found.name)
                 continue
@@ -173,13 +173,13 @@ class TapPool(Actor):
                 self._leased[owner] = found.name
             elif not found.carrier:
                 log.warning("removing TAP %s, of a VM that is no more", found.name)
-                tap.delete_tap(found.name)
+                netlink.delete_tap(found.name)
         numbers = [int(name.removeprefix(IDLE_PREFIX)) for name in self._idle]
         self._numbers = itertools.count(max(numbers, default=-1) + 1)
         return Network(self._bridge, gateway)
 
     def _choose_gateway(self) -> IPv4Interface:
-        found = bridge.find_bridge(self._bridge)
+        found = netlink.find_bridge(self._bridge)
         if self._wanted != "auto":
             try:
                 return _gateway(IPv4Network(self._wanted))
@@ -189,7 +189,7 @@ class TapPool(Actor):
                 ) from None
         if found is not None and found.gateway is not None:
             return found.gateway
-        taken = subnet.host_networks(except_bridge=self._bridge)
+        taken = netlink.host_networks(except_bridge=self._bridge)
         if self._subnet_file.exists():
             remembered = IPv4Interface(self._subnet_file.read_text().strip())
             if not any(remembered.network.overlaps(network) for network in taken):
@@ -199,7 +199,7 @@ class TapPool(Actor):
                     f"the VMs' network {remembered.network} now overlaps a route of this host",
                     hint="remove that route, or delete the VMs to get another network",
                 )
-        chosen = _gateway(subnet.choose_subnet(taken))
+        chosen = _gateway(netlink.choose_subnet(taken))
         write_durably(self._subnet_file, f"{chosen}\n".encode())
         return chosen
 
@@ -232,7 +232,7 @@ class TapPool(Actor):
             idle = self._idle.pop(0) if self._idle else await self._create()
             self._wake_refill.set()
             try:
-                await run_blocking(lambda old=idle: tap.lease_tap(old, name, alias=alias))
+                await run_blocking(lambda old=idle: netlink.lease_tap(old, name, alias=alias))
             except NotFound:
                 log.warning("idle TAP %s has disappeared", idle)
             else:
@@ -245,10 +245,10 @@ class TapPool(Actor):
         try:
             if len(self._idle) < self._size:
                 idle = self._next_name()
-                await run_blocking(tap.release_tap, name, idle)
+                await run_blocking(netlink.release_tap, name, idle)
                 self._idle.append(idle)
             else:
-                await run_blocking(tap.delete_tap, name)
+                await run_blocking(netlink.delete_tap, name)
         except NotFound:
             log.warning("leased TAP %s has disappeared", name)
         del self._leased[vm_id]
@@ -269,7 +269,7 @@ class TapPool(Actor):
         while True:
             name = self._next_name()
             try:
-                await run_blocking(lambda new=name: tap.create_tap(new, bridge=self._bridge))
+                await run_blocking(lambda new=name: netlink.create_tap(new, bridge=self._bridge))
             except Conflict:
                 continue  # of another bridge
             return name
@@ -281,10 +281,10 @@ class TapPool(Actor):
         self._size = 0
         async with self._making:
             while self._idle:
-                await run_blocking(tap.delete_tap, self._idle.pop())
+                await run_blocking(netlink.delete_tap, self._idle.pop())
             if not self._leased and self._network is not None:
                 self._network = None
-                await run_blocking(bridge.delete_bridge, self._bridge)
+                await run_blocking(netlink.delete_bridge, self._bridge)
 
 
 def _gateway(network: IPv4Network) -> IPv4Interface:

@@ -20,8 +20,8 @@ from pathlib import Path
 import trio
 
 from banger.host import process
+from banger.host.netlink import open_tap
 from banger.host.paths import check_socket_path
-from banger.host.tap import open_tap
 from banger.host.user import User
 from banger.kernel.errors import ConnectionLost, HostNotReady, VmmError
 from banger.model.process import ProcessIdentity
