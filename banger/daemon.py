@@ -30,7 +30,7 @@ from banger.api.backend import Backend
 from banger.api.dispatch import handle
 from banger.host import keys
 from banger.host.paths import Paths, check_socket_path, make_private
-from banger.host.user import group_id, vmm_user
+from banger.host.user import group_id
 from banger.kernel import wire
 from banger.kernel.bus import Bus
 from banger.kernel.errors import BangerError, Conflict, HostNotReady
@@ -42,8 +42,8 @@ from banger.model.requests import AnyFeed, AnyRequest
 from banger.model.settings import Settings
 from banger.model.vm import VmRecord
 from banger.settings import load_settings
-from banger.vmm.accelerator import Accelerator
-from banger.vmm.qemu import QemuDriver
+from banger.vmm.base import DriverContext
+from banger.vmm.registry import load_driver
 
 log = logging.getLogger("banger.daemon")
 
@@ -62,11 +62,7 @@ async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> Non
     def vm_records() -> list[VmRecord]:
         return list(vms.load_all()[0].values())
 
-    accelerator = Accelerator(
-        settings.text("qemu.accelerator"),
-        settings.text("qemu.binary"),
-        paths.runtime / "accelerator",
-    )
+    driver = load_driver(settings.text("vm.driver"), DriverContext(settings, paths))
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(nursery)
         supervisor.start("lifecycle-log", lambda: LifecycleLog(paths.lifecycle_log, bus))
@@ -84,11 +80,7 @@ async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> Non
         key = await run_blocking(keys.installation_key, paths.identity)
         services = Services(
             store=vms,
-            driver=QemuDriver(
-                settings.text("qemu.binary"),
-                accelerator=accelerator.choose,
-                user=vmm_user(settings.text("qemu.user")),
-            ),
+            driver=driver,
             taps=taps.ref,
             bus=bus,
             paths=paths,
@@ -105,7 +97,7 @@ async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> Non
             settings=settings,
             socket=str(paths.socket),
             identity=key.private,
-            accelerator=lambda: accelerator.chosen,
+            accelerator=lambda: driver.accelerator,
             testing=bool(os.environ.get(TESTING_VARIABLE)),
         )
         async with _serving(paths, backend, group):

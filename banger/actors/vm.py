@@ -18,8 +18,8 @@ from banger.actors.blocking import run_blocking
 from banger.actors.bring_up import BringUp, initramfs, root_disk
 from banger.actors.console import Console
 from banger.actors.services import Services
+from banger.actors.shut_down import shut_down
 from banger.actors.tap_pool import LEASED_PREFIX, ReleaseAddress, ReleaseTap
-from banger.guest import agent
 from banger.guest.connection import printable
 from banger.guest.link import AgentLink
 from banger.host import process
@@ -45,9 +45,6 @@ from banger.model.vm import Verb, VmRecord, VmState, VmView, guard
 from banger.vmm.base import Machine, MachineEvent
 
 log = logging.getLogger(__name__)
-
-POWER_OFF_DEADLINE_S = 5.0
-POWER_BUTTON_DEADLINE_S = 10.0
 
 _HAS_VMM = (VmState.RUNNING, VmState.PAUSED)
 _MAY_HAVE_UNRECORDED_VMM = (VmState.CREATING, VmState.STARTING, VmState.DELETING)
@@ -242,7 +239,15 @@ class VmActor(Actor):
 
     async def _stop(self, *, force: bool) -> None:
         await self._save(state=VmState.STOPPING)
-        await self._shut_guest_down(force=force)
+        if self._machine is not None:
+            await shut_down(
+                self._vm,
+                self._machine,
+                self._link,
+                self._vmm_ended,
+                force=force,
+                timeout_s=self._services.stop_timeout_s,
+            )
         await self._free_runtime()
         await self._save(state=VmState.STOPPED, process=None, reason="")
         self._enter(VmState.STOPPED)
@@ -286,38 +291,6 @@ class VmActor(Actor):
         self._enter(state)
         if state is VmState.RUNNING and self._vmm_ended.is_set():
             await self._ended_by_itself()
-
-    async def _shut_guest_down(self, *, force: bool) -> None:
-        """Through the agent, then by ACPI, then by force, each with a deadline."""
-        machine = self._machine
-        if machine is None:
-            return
-        if not force:
-            if await self._ask_to_power_off():
-                with trio.move_on_after(self._services.stop_timeout_s):
-                    await self._vmm_ended.wait()
-                    return
-            log.warning("VM %s does not shut down by its agent", self._vm)
-            with trio.move_on_after(POWER_BUTTON_DEADLINE_S):
-                try:
-                    await machine.press_power_button()
-                    await self._vmm_ended.wait()
-                    return
-                except BangerError as error:
-                    log.warning("VM %s: no power button: %s", self._vm, error)
-        await machine.kill()
-        await self._vmm_ended.wait()
-
-    async def _ask_to_power_off(self) -> bool:
-        if self._link is None:
-            return False
-        with trio.move_on_after(POWER_OFF_DEADLINE_S):
-            try:
-                await agent.power_off(self._link)
-                return True
-            except BangerError as error:
-                log.warning("VM %s: its agent does not power off: %s", self._vm, error)
-        return False
 
     async def _remove(self) -> None:
         """End the VMM if one runs, give everything back, delete the record last."""
@@ -445,11 +418,6 @@ class VmActor(Actor):
 
     def _view(self) -> VmView:
         record, machine = self._record, self._machine
-        try:
-            disk = root_disk(self._services.store.directory(self._vm)).stat()
-            allocated = disk.st_blocks * 512
-        except FileNotFoundError:
-            allocated = 0
         return VmView(
             name=record.name,
             state=self._state,
@@ -460,7 +428,7 @@ class VmActor(Actor):
             vcpus=record.spec.vcpus,
             memory_mib=record.spec.memory_mib,
             disk_bytes=record.spec.disk_bytes,
-            disk_allocated_bytes=allocated,
+            disk_allocated_bytes=self._disk_allocated_bytes(),
             created_at=rfc3339(record.created_at),
             id=record.id,
             driver=record.driver,
@@ -468,3 +436,10 @@ class VmActor(Actor):
             tap=LEASED_PREFIX + record.short_id if machine else None,
             reason=self._reason,
         )
+
+    def _disk_allocated_bytes(self) -> int:
+        try:
+            disk = root_disk(self._services.store.directory(self._vm)).stat()
+        except FileNotFoundError:
+            return 0
+        return disk.st_blocks * 512

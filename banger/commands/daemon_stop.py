@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 from banger.client import launch
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
+from banger.kernel.errors import ConnectionLost
 from banger.model.requests import StopDaemon
 
 
@@ -12,7 +15,8 @@ def run(context: Context, *, vms: bool) -> None:
         context.line("bangerd does not run")
         context.document({"stopped": False, "pid": None})
         return
-    with connection:
+    # The daemon may be gone before its answer is.
+    with connection, suppress(ConnectionLost):
         connection.call(StopDaemon(vms))
     launch.await_end(connection.hello.pid)
     context.line("bangerd stopped" + (" with its VMs" if vms else "; running VMs go on"))

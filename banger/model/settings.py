@@ -56,6 +56,7 @@ SETTINGS = (
         "Size of a new VM's root disk, like 8G; 'image' keeps the image's size.",
     ),
     Setting("vm.stop_timeout_s", 90, "How long a guest may take to shut down.", minimum=1),
+    Setting("vm.driver", "qemu", "Virtual machine monitor of the VMs."),
     Setting("network.bridge", "banger0", "Name of the bridge the VMs are connected to."),
     Setting(
         "network.subnet",

@@ -14,7 +14,9 @@ from typing import Protocol
 import msgspec
 import trio
 
+from banger.host.paths import Paths
 from banger.model.process import ProcessIdentity
+from banger.model.settings import Settings
 
 
 class DiskFormat(StrEnum):
@@ -120,6 +122,11 @@ class Vmm(Protocol):
     name: str
     traits: Traits
 
+    @property
+    def accelerator(self) -> str | None:
+        """ "kvm" or "tcg"; None while it was not needed yet to find out."""
+        ...
+
     async def launch(self, plan: MachinePlan) -> Machine:
         """Start a VMM in its own session. Raises `HostNotReady` or `VmmError`."""
         ...
@@ -135,3 +142,10 @@ class Vmm(Protocol):
     async def forget(self, runtime: Path) -> None:
         """Remove what `launch` made, after the VMM's exit. Idempotent."""
         ...
+
+
+class DriverContext(msgspec.Struct, frozen=True):
+    """What a driver is built from."""
+
+    settings: Settings
+    paths: Paths

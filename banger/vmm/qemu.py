@@ -22,11 +22,11 @@ import trio
 from banger.host import process
 from banger.host.netlink import open_tap
 from banger.host.paths import check_socket_path
-from banger.host.user import User
+from banger.host.user import User, vmm_user
 from banger.kernel.errors import ConnectionLost, HostNotReady, VmmError
 from banger.model.process import ProcessIdentity
-from banger.vmm.accelerator import tsc_khz
-from banger.vmm.base import DiskFormat, MachineEvent, MachinePlan, Traits
+from banger.vmm.accelerator import Accelerator, tsc_khz
+from banger.vmm.base import DiskFormat, DriverContext, MachineEvent, MachinePlan, Traits
 from banger.vmm.qemu_arguments import AGENT_PORTS, Descriptors, qemu_arguments
 from banger.vmm.qmp import QmpClient
 
@@ -135,13 +135,15 @@ class QemuDriver:
     name = "qemu"
     traits = Traits(disk_formats=(DiskFormat.OVERLAY, DiskFormat.RAW), agent_channels=AGENT_PORTS)
 
-    def __init__(
-        self, binary: str, *, accelerator: Callable[[Path], str], user: User | None
-    ) -> None:
-        """``accelerator(kernel)`` says "kvm" or "tcg" and may block; ``user`` None: as we are."""
+    def __init__(self, binary: str, *, accelerator: Accelerator, user: User | None) -> None:
+        """``user``: whom QEMU runs as; None: as this process."""
         self._binary = binary
         self._accelerator = accelerator
         self._user = user
+
+    @property
+    def accelerator(self) -> str | None:
+        return self._accelerator.chosen
 
     async def launch(self, plan: MachinePlan) -> QemuMachine:
         return await trio.to_thread.run_sync(self._launch, plan)
@@ -173,7 +175,7 @@ class QemuDriver:
                 f"{self._binary!r} is not installed",
                 hint="install the Debian package qemu-system-x86",
             )
-        accelerator = self._accelerator(plan.kernel)
+        accelerator = self._accelerator.choose(plan.kernel)
         plan.runtime.mkdir(mode=0o700, parents=True)
         with contextlib.ExitStack() as stack:
             fds = _open_all(plan, stack)
@@ -214,6 +216,17 @@ class QemuDriver:
             child=child,
             log=plan.log,
         )
+
+
+def make_driver(context: DriverContext) -> QemuDriver:
+    """The entry point of ``banger.vmm``."""
+    text = context.settings.text
+    accelerator = Accelerator(
+        text("qemu.accelerator"), text("qemu.binary"), context.paths.runtime / "accelerator"
+    )
+    return QemuDriver(
+        text("qemu.binary"), accelerator=accelerator, user=vmm_user(text("qemu.user"))
+    )
 
 
 def _agent(channel: int) -> str:
