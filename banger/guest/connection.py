@@ -14,6 +14,7 @@ from banger.kernel.errors import BangerError, ConnectionLost, GuestError, NotFou
 RECEIVE_BYTES = 64 << 10
 JSON_LIMIT_BYTES = 16 << 20
 HEAD_LIMIT_BYTES = 16 << 10
+RESYNC_PAUSE_S = 1.0
 STALE_LIMIT_BYTES = 4 << 20
 """How much of a predecessor's reply is skipped before the port is given up."""
 
@@ -45,27 +46,25 @@ class AgentConnection:
     async def resynchronise(self) -> None:
         """Get past what a predecessor left on the port: skip to the reply to a fresh id.
 
-        Waits for the agent for as long as the caller lets it.
+        The question is put again, with another id, after a pause that grows: what was torn
+        off in the middle on the port may have swallowed the first. Waits for the agent for
+        as long as the caller lets it.
         """
-        nonce = secrets.token_hex(16)
-        head = f"GET /healthz HTTP/1.1\r\nHost: guest\r\nX-Request-Id: {nonce}\r\n\r\n"
-        await self._send(head.encode())
-        seen = b""
-        skipped = 0
-        while (at := seen.find(nonce.encode())) < 0:
-            # What is cut off can't be the start of the reply's head.
-            skipped += max(0, len(seen) - HEAD_LIMIT_BYTES)
-            seen = seen[-HEAD_LIMIT_BYTES:]
-            if skipped > STALE_LIMIT_BYTES:
-                raise GuestError("the guest agent does not come to an answer on this port")
-            seen += await self._receive()
-        start = seen.rfind(b"HTTP/1.1 ", 0, at)
-        if start < 0:
-            raise GuestError("the guest agent's answer is no HTTP")
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+        stale = _Stale()
+        pause_s = RESYNC_PAUSE_S
+        while True:
+            nonce = secrets.token_hex(16)
+            head = f"GET /healthz HTTP/1.1\r\nHost: guest\r\nX-Request-Id: {nonce}\r\n\r\n"
+            await self._send(head.encode())
+            with trio.move_on_after(pause_s):
+                while (reply := stale.reply_to(nonce)) is None:
+                    stale.add(await self._receive())
+                break
+            pause_s *= 2
+        self.restart()
         self._http.send(h11.Request(method="GET", target="/healthz", headers=[("Host", "guest")]))
         self._http.send(h11.EndOfMessage())
-        self._http.receive_data(seen[start:])
+        self._http.receive_data(reply)
         await self._response()
         await self._body(JSON_LIMIT_BYTES)
         self._http.start_next_cycle()
@@ -205,6 +204,31 @@ class AgentConnection:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise ConnectionLost("the connection to the guest agent was lost") from None
+
+
+class _Stale:
+    """What comes on a port in an unknown state, until the reply that was asked for."""
+
+    def __init__(self) -> None:
+        self._seen = b""
+        self._skipped = 0
+
+    def add(self, data: bytes) -> None:
+        # What is cut off can't be the start of the reply's head.
+        self._skipped += max(0, len(self._seen) - HEAD_LIMIT_BYTES)
+        self._seen = self._seen[-HEAD_LIMIT_BYTES:] + data
+        if self._skipped > STALE_LIMIT_BYTES:
+            raise GuestError("the guest agent does not come to an answer on this port")
+
+    def reply_to(self, nonce: str) -> bytes | None:
+        """What has come from the head of the reply with this id on; None: nothing of it."""
+        at = self._seen.find(nonce.encode())
+        if at < 0:
+            return None
+        start = self._seen.rfind(b"HTTP/1.1 ", 0, at)
+        if start < 0:
+            raise GuestError("the guest agent's answer is no HTTP")
+        return self._seen[start:]
 
 
 def _failure(status: int, body: bytes) -> BangerError:

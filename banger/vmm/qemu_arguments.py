@@ -13,6 +13,9 @@ TRANSLATION_BUFFER_MIB = 64
 """TCG's cache of translated code. The default of a quarter of the guest's memory up to
 1 GiB is what makes an ordinary emulated guest heavy; 64 MiB shows no slowdown."""
 
+EMULATED_CPU = "qemu64,+arat"
+"""ARAT lets the guest's idle CPU go without its 250 Hz tick: half the load of an idle VM."""
+
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
@@ -95,7 +98,7 @@ def _socket(name: str, fd: int) -> list[str]:
 def _accelerator(accelerator: str) -> list[str]:
     if accelerator == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", f"tcg,thread=multi,tb-size={TRANSLATION_BUFFER_MIB}", "-cpu", "qemu64"]
+    return ["-accel", f"tcg,thread=multi,tb-size={TRANSLATION_BUFFER_MIB}", "-cpu", EMULATED_CPU]
 
 
 def _drives(plan: MachinePlan, fds: Descriptors) -> list[str]:
