@@ -117,7 +117,7 @@ class VmActor(Actor):
         if record is None and (record := await run_blocking(self._load)) is None:
             return
         self._record = record
-        self._state = record.state
+        self._state, self._reason = record.state, record.reason
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:

@@ -114,6 +114,8 @@ class QemuMachine:
             self._child.returncode = self._child.returncode or 0
 
     async def _exited(self) -> None:
+        if self._gone.is_set():
+            return
         # A descriptor of one's own: trio lets only one task wait for each.
         pidfd = os.dup(self._pidfd)
         try:

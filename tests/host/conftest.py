@@ -1,17 +1,9 @@
-"""Host tests change real interfaces, so this process moves to a network namespace of its own.
-
-It has to happen before any thread starts: a thread keeps the namespace it was born into.
-Importing this file moves the whole pytest process, so run ``tests/host`` by itself.
-"""
+"""Host tests change real interfaces, in a network namespace of this process's own."""
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import json
-import os
 import socket
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,47 +11,17 @@ from typing import Any
 
 import pytest
 
-from banger.host.netlink import check_rights
-from banger.kernel.errors import HostNotReady
+from tests import private_network
 
 Ip = Callable[..., list[dict[str, Any]]]
 
-CLONE_NEWNET = 0x40000000
-SIOCSIFFLAGS = 0x8914
-IFF_UP = 0x1
-
-
-def _enter_own_namespace() -> str | None:
-    """Move to a new network namespace with lo up; the reason if that can't be done."""
-    if len(list(Path("/proc/self/task").iterdir())) > 1:
-        return "threads are running already: run tests/host in a process of its own"
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET):
-        return f"no own network namespace: {os.strerror(ctypes.get_errno())}"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", IFF_UP))
-    return None
-
-
-_original = Path("/proc/self/ns/net").readlink()
-_obstacle = _enter_own_namespace()
+private_network.enter()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_network_namespace() -> None:
     """Skip, or fail under CI=true, without a network namespace of our own to break."""
-    reason = _obstacle
-    if reason is None:
-        try:
-            check_rights()
-        except HostNotReady as error:
-            reason = str(error)
-    if reason is not None:
-        reason += " (run the host tests as root)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    assert Path("/proc/self/ns/net").readlink() != _original
+    private_network.require("the host tests (tests/host)")
 
 
 @pytest.fixture
