@@ -1,0 +1,79 @@
+"""The Debian recipe's own parts: no network, no privileges."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).parents[2] / "rootfs" / "debian"
+SCRIPTS = [
+    "build",
+    "customize",
+    "extract-vmlinux",
+    "tree/etc/systemd/system-generators/systemd-fstab-generator",
+]
+
+
+def run(*argv: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+
+
+def bzimage(payload: bytes, unpacked_size: int) -> bytes:
+    """A boot sector, one setup sector and `payload`, as Linux' boot.rst lays them out."""
+    image = bytearray(1024)
+    image[0x1F1] = 1
+    packed = payload + struct.pack("<I", unpacked_size)
+    image[0x248:0x250] = struct.pack("<II", 0, len(packed))
+    return bytes(image) + packed + b"trailer"
+
+
+def names(file: str) -> list[str]:
+    lines = (RECIPE / file).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_extracts_the_elf_kernel(tmp_path: Path) -> None:
+    kernel = b"\x7fELF" + b"kernel" * 1000
+    image = tmp_path / "vmlinuz"
+    image.write_bytes(bzimage(gzip.compress(kernel), len(kernel)))
+    result = run(RECIPE / "extract-vmlinux", image, tmp_path / "vmlinux")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "vmlinux").read_bytes() == kernel
+
+
+@pytest.mark.parametrize(
+    ("payload", "complaint"),
+    [(b"not compressed", "unknown compression"), (gzip.compress(b"text"), "holds no ELF kernel")],
+)
+def test_refuses_what_is_no_kernel(tmp_path: Path, payload: bytes, complaint: str) -> None:
+    image = tmp_path / "vmlinuz"
+    image.write_bytes(bzimage(payload, 4))
+    result = run(RECIPE / "extract-vmlinux", image, tmp_path / "vmlinux")
+    assert result.returncode == 1
+    assert complaint in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["out", "--size", "5"], ["out", "--suite", "A b"], ["out", "--what"]]
+)
+def test_build_refuses_bad_arguments(arguments: list[str]) -> None:
+    result = run(RECIPE / "build", *arguments)
+    assert result.returncode in (1, 2)
+    assert result.stderr
+
+
+@pytest.mark.parametrize("file", ["packages", "modules", "masked", "masked-generators"])
+def test_lists_name_nothing_twice(file: str) -> None:
+    assert names(file)
+    assert len(names(file)) == len(set(names(file)))
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_scripts_pass_shellcheck() -> None:
+    result = run("shellcheck", *(RECIPE / script for script in SCRIPTS))
+    assert result.returncode == 0, result.stdout
