@@ -43,16 +43,16 @@ def load_settings(
 
 
 def _read(path: Path) -> dict[str, object]:
-    if not path.exists():
-        return {}
     import tomllib
 
     try:
+        if not path.exists():
+            return {}
         if path.stat().st_size > FILE_LIMIT_BYTES:
             raise UsageError(f"{path} is larger than {FILE_LIMIT_BYTES} bytes")
         with path.open("rb") as file:
             tree = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} can't be read: {error}", hint="mend it or remove it") from None
     flat: dict[str, object] = {}
     for section, values in tree.items():

@@ -23,7 +23,7 @@ from banger.actors.tap_pool import (
 from banger.guest import agent
 from banger.guest.link import AgentLink
 from banger.host import assets, cpio, keys, qcow2
-from banger.kernel.errors import TimedOut, VmmError
+from banger.kernel.errors import ConnectionLost, TimedOut, VmmError
 from banger.kernel.stages import Stage
 from banger.model.guest import guest_config
 from banger.model.vm import VmRecord
@@ -33,6 +33,9 @@ T = TypeVar("T")
 
 AGENT_DEADLINE_S = 120.0
 """An emulated guest on a busy host is slow; a healthy one answers after about three seconds."""
+
+ENDING_S = 2.0
+"""How long after its connections a VMM that ends may take to be gone."""
 
 ROOT_SERIAL = "root"
 
@@ -249,9 +252,10 @@ class BringUp:
         return f"guest up for {health.uptime_ms} ms"
 
     async def _check_configured(self) -> str:
-        assert self.link is not None
-        link = self.link
+        assert self.link is not None and self.machine is not None
+        link, machine = self.link, self.machine
         await self._unless_ended(lambda: agent.check_configured(link))
+        await machine.booted()
         return ""
 
     async def _unless_ended(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -263,7 +267,12 @@ class BringUp:
                 raise VmmError(await self._guest_ended())
 
             nursery.start_soon(watch)
-            results.append(await work())
+            try:
+                results.append(await work())
+            except ConnectionLost:
+                # Because the guest has ended, most likely; its end is seen a little later.
+                await trio.sleep(ENDING_S)
+                raise
             nursery.cancel_scope.cancel()
         return results[0]
 

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import BinaryIO
 
 import trio
 
@@ -38,7 +39,10 @@ class Console:
             return
         async with stream:
             while data := await _receive(stream):
-                self._append(data)
+                try:
+                    self._append(data)
+                except OSError as error:
+                    log.warning("the console of a VM is not kept: %s", error)
                 self._pulse()
                 await trio.sleep(len(data) / RATE_BYTES_S)
 
@@ -56,14 +60,15 @@ class Console:
 
     async def read(self, *, follow: bool) -> AsyncGenerator[bytes, None]:
         """What is kept, oldest first; with ``follow`` also what comes, until `end`."""
-        if self._older.exists():
-            yield self._older.read_bytes()
-        file = self.path.open("rb") if self.path.exists() else None
+        # Both are opened before a slow reader gives them time to be replaced.
+        older, file = _open(self._older), _open(self.path)
         try:
+            while older is not None and (data := older.read(CHUNK_BYTES)):
+                yield data
             while True:
                 grown = self._grown
-                if file is None and self.path.exists():
-                    file = self.path.open("rb")
+                if file is None:
+                    file = _open(self.path)
                 while file is not None and (data := file.read(CHUNK_BYTES)):
                     yield data
                 if file is not None and not _same(file.fileno(), self.path):
@@ -74,8 +79,9 @@ class Console:
                     return
                 await grown.wait()
         finally:
-            if file is not None:
-                file.close()
+            for opened in (older, file):
+                if opened is not None:
+                    opened.close()
 
     def tail(self, limit: int = 2000) -> str:
         """The last bytes, for error messages."""
@@ -94,6 +100,13 @@ async def _receive(stream: trio.abc.Stream) -> bytes:
         return bytes(await stream.receive_some(CHUNK_BYTES))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return b""
+
+
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
 
 
 def _same(fd: int, path: Path) -> bool:

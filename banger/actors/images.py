@@ -24,9 +24,10 @@ from banger.actors.blocking import run_blocking
 from banger.host.assets import recipe_builder
 from banger.kernel.actor import Actor, Envelope, Inbox, cancelled_when_abandoned
 from banger.kernel.bus import Bus
-from banger.kernel.errors import CommandFailed, Conflict, CorruptRecord, NotFound
+from banger.kernel.errors import CommandFailed, Conflict, CorruptRecord, HostNotReady, NotFound
 from banger.kernel.message import Request
 from banger.kernel.store import RecordStore
+from banger.kernel.wire import BAD_BYTES
 from banger.model.clock import rfc3339
 from banger.model.events import BuildProgress
 from banger.model.image import ImageRecord, ImageView
@@ -136,7 +137,7 @@ class Images(Actor):
             kernel_version=record.kernel_version,
             built_at=rfc3339(record.built_at),
             disk_bytes=record.root_bytes,
-            allocated_bytes=sum(f.stat().st_blocks * 512 for f in directory.iterdir()),
+            allocated_bytes=_allocated_bytes(directory),
             vms=sorted(vm.name for vm in self._vms() if vm.image_id == record.id),
             path=str(directory),
         )
@@ -152,10 +153,13 @@ class Images(Actor):
         partial = self._store.root / f"{_BUILDING}{image_id}"
         try:
             async with cancelled_when_abandoned(envelope):
-                await run_blocking(lambda: partial.mkdir(parents=True, mode=0o755))
-                await self._run_builder(name, [str(builder), str(partial)], partial / LOG_NAME)
-                record = await run_blocking(self._publish, partial, image_id, name, recipe)
-                await run_blocking(self._remove_unused, record)
+                try:
+                    await run_blocking(lambda: partial.mkdir(parents=True, mode=0o755))
+                    await self._run_builder(name, [str(builder), str(partial)], partial / LOG_NAME)
+                    record = await run_blocking(self._publish, partial, image_id, name, recipe)
+                    await run_blocking(self._remove_unused, record)
+                except OSError as error:
+                    raise HostNotReady(f"image {name!r} can't be built: {error}") from error
                 envelope.reply(await run_blocking(self._view, record))
         finally:
             with trio.CancelScope(shield=True):
@@ -196,7 +200,9 @@ class Images(Actor):
         try:
             facts = msgspec.json.decode((partial / "build.json").read_bytes(), type=_BuildFacts)
             root_bytes = (partial / "root.ext4").stat().st_size
-        except (OSError, msgspec.MsgspecError) as error:
+            # QEMU reads the kernel as a user of its own.
+            (partial / "vmlinux").chmod(0o644)
+        except (OSError, *BAD_BYTES) as error:
             raise CorruptRecord(f"the recipe {recipe!r} left no usable image: {error}") from None
         record = ImageRecord(
             id=image_id,
@@ -207,8 +213,6 @@ class Images(Actor):
             kernel_version=facts.kernel,
             distribution=f"Debian {facts.debian}",
         )
-        # QEMU reads the kernel as a user of its own.
-        (partial / "vmlinux").chmod(0o644)
         os.sync()
         self._store.save(partial.name, record)
         partial.rename(self._store.directory(image_id))
@@ -230,11 +234,21 @@ class Images(Actor):
 
 async def _end_group(process: trio.Process) -> None:
     """End the builder and all it started: first asked, so it cleans up, then made to."""
-    for number, deadline_s in ((signal.SIGTERM, STOP_DEADLINE_S), (signal.SIGKILL, 5.0)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        with trio.move_on_after(deadline_s):
-            await process.wait()
-            return
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        with trio.move_on_after(STOP_DEADLINE_S):
+            await trio.lowlevel.wait_readable(pidfd)
+        # Until it is reaped, the group is surely still the builder's.
+        os.killpg(process.pid, signal.SIGKILL)
+    finally:
+        os.close(pidfd)
+    await process.wait()
+
+
+def _allocated_bytes(directory: Path) -> int:
+    """What the files take; 0 when a newer build has just replaced them."""
+    try:
+        return sum(file.stat().st_blocks * 512 for file in directory.iterdir())
+    except FileNotFoundError:
+        return 0

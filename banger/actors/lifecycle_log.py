@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from banger.kernel.actor import Actor, Inbox
 from banger.kernel.bus import Bus
 from banger.kernel.message import Event
 from banger.model.events import BuildProgress
+
+log = logging.getLogger(__name__)
 
 LIMIT_BYTES = 8 << 20
 QUEUE = 4096
@@ -29,8 +32,12 @@ class LifecycleLog(Actor):
     async def run(self, inbox: Inbox) -> None:
         with self._bus.subscribe(capacity=QUEUE) as events:
             async for event in events:
-                if not isinstance(event, BuildProgress):
+                if isinstance(event, BuildProgress):
+                    continue
+                try:
                     self._write(event)
+                except OSError as error:
+                    log.warning("the lifecycle log misses %s: %s", event, error)
 
     def _write(self, event: Event) -> None:
         line = {"at": round(time.time(), 6)} | msgspec.to_builtins(event)

@@ -20,7 +20,6 @@ from banger.actors.console import Console
 from banger.actors.services import Services
 from banger.actors.shut_down import shut_down
 from banger.actors.tap_pool import LEASED_PREFIX, ReleaseAddress, ReleaseTap
-from banger.guest.connection import printable
 from banger.guest.link import AgentLink
 from banger.host import process
 from banger.kernel.actor import (
@@ -41,6 +40,7 @@ from banger.model.events import (
     VmGone,
     VmStateChanged,
 )
+from banger.model.text import printable
 from banger.model.vm import Verb, VmRecord, VmState, VmView, guard
 from banger.vmm.base import Machine, MachineEvent
 
@@ -118,17 +118,18 @@ class VmActor(Actor):
             return
         self._record = record
         self._state, self._reason = record.state, record.reason
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            try:
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 if self._fresh is None:
                     await self._recover()
                 async for envelope in inbox:
                     self._take(envelope)
-            finally:
-                self._console.end()
-                if self._machine is not None:
-                    self._machine.close()
+        finally:
+            # Not before the operations have ended: what they undo needs the machine.
+            self._console.end()
+            if self._machine is not None:
+                self._machine.close()
 
     def _load(self) -> VmRecord | None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import trio
 
@@ -20,8 +21,9 @@ async def execute(backend: Backend, request: requests.Exec, context: CallContext
     link = await backend.link(request.name)
     async with open_exec(link, request) as session, trio.open_nursery() as nursery:
         nursery.start_soon(_feed, context, session)
-        async for output in session.outputs():
-            await context.send(output)
+        async with aclosing(session.outputs()) as outputs:
+            async for output in outputs:
+                await context.send(output)
         nursery.cancel_scope.cancel()
     assert session.result is not None
     return session.result

@@ -22,7 +22,8 @@ import traceback
 import click
 import msgspec
 
-from banger.kernel.errors import BangerError, ErrorReply, UsageError
+from banger.kernel.errors import ERROR_TEXT_LIMIT, BangerError, ErrorReply, UsageError
+from banger.model.text import printable
 
 INTERRUPTED_CODE = 130
 
@@ -73,7 +74,7 @@ def _report(error: BangerError, json: bool) -> int:
         document = msgspec.json.encode({"error": ErrorReply.of(error)})
         sys.stdout.write(msgspec.json.format(document).decode() + "\n")
     else:
-        sys.stderr.write(f"banger: {error}\n")
+        sys.stderr.write(printable(f"banger: {error}", limit=ERROR_TEXT_LIMIT) + "\n")
     return error.exit_code
 
 

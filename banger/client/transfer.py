@@ -8,6 +8,7 @@ set-user-ID bits are dropped on this side.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -154,9 +155,8 @@ class Transfer:
                 self.report.skipped.append(f"{vm}:{below}")
 
     def _download_file(self, vm: str, path: PurePosixPath, target: Path) -> None:
-        temporary = target.with_name(f".{target.name}.banger")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+        fd, temporary = tempfile.mkstemp(prefix=".banger-", dir=target.parent)
+        with os.fdopen(fd, "wb") as file:
             try:
 
                 def take(item: Output) -> None:
@@ -166,9 +166,9 @@ class Transfer:
                 info = self._connection.call(request, items=AnyOutput, on_item=take)
                 _check_size(info, file.tell(), f"{vm}:{path}")
                 os.fchmod(file.fileno(), info.mode & 0o777)
-                temporary.replace(target)
+                Path(temporary).replace(target)
             except BaseException:
-                temporary.unlink()
+                Path(temporary).unlink()
                 raise
         self.report.files += 1
 

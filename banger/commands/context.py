@@ -12,9 +12,10 @@ import msgspec
 
 from banger.client.connection import Connection
 from banger.host.paths import Paths
-from banger.kernel.errors import BangerError, ErrorReply
+from banger.kernel.errors import ERROR_TEXT_LIMIT, BangerError, ErrorReply
 from banger.kernel.message import Request
 from banger.model.settings import Settings
+from banger.model.text import printable
 
 R = TypeVar("R")
 
@@ -50,7 +51,7 @@ class Context:
     def note(self, text: str) -> None:
         """A remark beside the result, on stderr."""
         if not self.json:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(printable(text, limit=ERROR_TEXT_LIMIT) + "\n")
             sys.stderr.flush()
 
     def document(self, value: Any) -> None:

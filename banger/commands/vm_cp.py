@@ -5,22 +5,25 @@ from pathlib import Path
 from banger.client.transfer import GuestPlace, Transfer, parse_place
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Option
-from banger.kernel.errors import UsageError
+from banger.kernel.errors import BangerError, UsageError
 from banger.model.sizes import show_size
 
 
 def run(context: Context, *, source: str, target: str, user: str) -> None:
     here, there = parse_place(source), parse_place(target)
-    transfer = Transfer(context.daemon, user)
-    if isinstance(here, Path) and isinstance(there, GuestPlace):
-        transfer.upload(here, there)
-    elif isinstance(here, GuestPlace) and isinstance(there, Path):
-        transfer.download(here, there)
-    else:
+    if isinstance(here, Path) is isinstance(there, Path):
         raise UsageError(
             "one of source and target must be in a VM, the other on this host",
             hint="a place in a VM is written NAME:/path",
         )
+    transfer = Transfer(context.daemon, user)
+    try:
+        if isinstance(here, Path) and isinstance(there, GuestPlace):
+            transfer.upload(here, there)
+        elif isinstance(here, GuestPlace) and isinstance(there, Path):
+            transfer.download(here, there)
+    except OSError as error:
+        raise BangerError(f"can't copy: {error}") from error
     report = transfer.report
     context.document(report)
     for path in report.skipped:

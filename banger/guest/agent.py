@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from contextlib import aclosing, asynccontextmanager
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from banger.guest.connection import printable
 from banger.guest.link import AgentLink
 from banger.kernel.errors import GuestError
+from banger.kernel.wire import BAD_BYTES
 from banger.model.guest import GuestConfig
 from banger.model.requests import DirectoryEntry, FileInfo, GuestHealth
+from banger.model.text import printable
 
 T = TypeVar("T")
 
 ENTRIES_LIMIT = 1 << 16
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class _Health(msgspec.Struct, frozen=True):
     version: str
     stage: str
     hostname: str
-    uptime_ms: int
-    sessions: int
+    uptime_ms: Count
+    sessions: Count
     ssh: bool
 
 
 class _Entry(msgspec.Struct, frozen=True):
     name: str
-    type: str
-    mode: int
-    size: int
+    type: Literal["file", "directory", "symlink", "other"]
+    mode: Count
+    size: Count
 
 
 class _Entries(msgspec.Struct, frozen=True):
@@ -99,7 +102,8 @@ async def open_file(
             mode, size = int(headers["x-mode"], 8) & 0o7777, int(headers["content-length"])
         except (KeyError, ValueError):
             raise GuestError(f"the agent's reply for {path!r} lacks mode or size") from None
-        yield FileInfo("file", mode, size), chunks
+        async with aclosing(chunks):
+            yield FileInfo("file", mode, size), chunks
         connection.end_download()
 
 
@@ -125,7 +129,8 @@ async def list_directory(link: AgentLink, path: str) -> list[DirectoryEntry]:
     for entry in entries:
         if entry.name in ("", ".", "..") or "/" in entry.name or "\0" in entry.name:
             raise GuestError(f"the guest names an impossible file: {printable(entry.name)!r}")
-    return [DirectoryEntry(e.name, FileInfo(e.type, e.mode & 0o7777, e.size)) for e in entries]
+    unique = {entry.name: entry for entry in entries}.values()
+    return [DirectoryEntry(e.name, FileInfo(e.type, e.mode & 0o7777, e.size)) for e in unique]
 
 
 async def make_directory(link: AgentLink, path: str, *, mode: int, user: str) -> None:
@@ -148,5 +153,5 @@ def _check_applied(body: bytes) -> None:
 def _decode(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except BAD_BYTES as error:
         raise GuestError(f"the agent's reply is not valid: {error}") from None

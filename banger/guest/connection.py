@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import h11
 import msgspec
 import trio
 
 from banger.kernel.errors import BangerError, ConnectionLost, GuestError, NotFound, UsageError
+from banger.kernel.wire import BAD_BYTES
+from banger.model.text import printable
 
 RECEIVE_BYTES = 64 << 10
 JSON_LIMIT_BYTES = 16 << 20
@@ -17,6 +20,9 @@ HEAD_LIMIT_BYTES = 16 << 10
 RESYNC_PAUSE_S = 1.0
 STALE_LIMIT_BYTES = 4 << 20
 """How much of a predecessor's reply is skipped before the port is given up."""
+
+_DISTRUSTED = (400, 408, 411, 413, 431)
+"""After these the agent may hear nothing but the request that resynchronises."""
 
 Headers = Sequence[tuple[str, str]]
 
@@ -67,7 +73,7 @@ class AgentConnection:
         self._http.receive_data(reply)
         await self._response()
         await self._body(JSON_LIMIT_BYTES)
-        self._http.start_next_cycle()
+        self._end_exchange()
 
     async def request(
         self, method: str, target: str, *, headers: Headers = (), body: bytes = b""
@@ -82,7 +88,7 @@ class AgentConnection:
         await self.end_body()
         await self._response()
         reply = await self._body(JSON_LIMIT_BYTES)
-        self._http.start_next_cycle()
+        self._end_exchange()
         return reply
 
     async def begin(self, method: str, target: str, *, headers: Headers, length: int) -> None:
@@ -104,10 +110,10 @@ class AgentConnection:
         """After a body was sent: the reply's headers, its body skipped."""
         headers = await self._response()
         await self._body(JSON_LIMIT_BYTES)
-        self._http.start_next_cycle()
+        self._end_exchange()
         return headers
 
-    async def download(self, target: str) -> tuple[dict[str, str], AsyncIterator[bytes]]:
+    async def download(self, target: str) -> tuple[dict[str, str], AsyncGenerator[bytes, None]]:
         """GET with a body of any size. Read the iterator to its end, then `end_download`."""
         await self.begin("GET", target, headers=(), length=0)
         await self.end_body()
@@ -115,7 +121,7 @@ class AgentConnection:
         return headers, self._chunks()
 
     def end_download(self) -> None:
-        self._http.start_next_cycle()
+        self._end_exchange()
 
     async def upgrade(self, target: str, protocol: str, body: bytes) -> bytes:
         """Switch protocols; returns the bytes that came right behind the reply.
@@ -140,10 +146,13 @@ class AgentConnection:
         """Between two requests: the connection can be used again."""
         return self._http.our_state is h11.IDLE and self._http.their_state is h11.IDLE
 
-    @property
-    def stream(self) -> trio.abc.Stream:
-        """The bytes below, after `upgrade`."""
-        return self._stream
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes of the other protocol, after `upgrade`. Raises `ConnectionLost`."""
+        await self._send(data)
+
+    async def receive_raw(self) -> bytes:
+        """Receive bytes of the other protocol, at least one. Raises `ConnectionLost`."""
+        return await self._receive()
 
     def restart(self) -> None:
         """Back to HTTP after the upgraded protocol has ended on both sides."""
@@ -158,20 +167,26 @@ class AgentConnection:
         headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
         if event.status_code >= 400:
             error = _failure(event.status_code, await self._body(JSON_LIMIT_BYTES))
-            if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-                self._http.start_next_cycle()
+            if event.status_code not in _DISTRUSTED:
+                self._end_exchange()
             raise error
         return headers
 
+    def _end_exchange(self) -> None:
+        """Ready for another request; not `idle`, if the agent will have no other."""
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+
     async def _body(self, limit: int) -> bytes:
         parts = bytearray()
-        async for chunk in self._chunks():
-            parts += chunk
-            if len(parts) > limit:
-                raise GuestError(f"the guest agent's reply is over {limit} bytes")
+        async with aclosing(self._chunks()) as chunks:
+            async for chunk in chunks:
+                parts += chunk
+                if len(parts) > limit:
+                    raise GuestError(f"the guest agent's reply is over {limit} bytes")
         return bytes(parts)
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         while not isinstance(event := await self._next_event(), h11.EndOfMessage):
             if not isinstance(event, h11.Data):
                 raise GuestError(f"the guest agent broke HTTP: {type(event).__name__}")
@@ -234,7 +249,7 @@ class _Stale:
 def _failure(status: int, body: bytes) -> BangerError:
     try:
         reply = msgspec.json.decode(body, type=_ErrorBody)
-    except msgspec.MsgspecError:
+    except BAD_BYTES:
         reply = _ErrorBody(f"status {status}")
     message = printable(reply.error)
     if status == 404:
@@ -244,8 +259,3 @@ def _failure(status: int, body: bytes) -> BangerError:
     error = AgentFailure(message)
     error.status, error.errno = status, reply.errno
     return error
-
-
-def printable(text: str, *, limit: int = 500) -> str:
-    """A guest's text without anything a terminal would obey, on one line."""
-    return "".join(c if c.isprintable() else "?" for c in text[:limit])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -12,7 +12,8 @@ import trio
 
 from banger.guest.connection import AgentConnection, AgentFailure
 from banger.guest.link import AgentLink
-from banger.kernel.errors import CommandNotFound, ConnectionLost, GuestError, NotExecutable
+from banger.kernel.errors import CommandNotFound, GuestError, NotExecutable
+from banger.kernel.wire import BAD_BYTES
 from banger.model.requests import ErrorOutput, Exec, ExecResult, Output
 
 PAYLOAD_LIMIT_BYTES = 64 << 10
@@ -42,7 +43,7 @@ class ExecSession:
         self._send_lock = trio.Lock()
         self.result: ExecResult | None = None
 
-    async def outputs(self) -> AsyncIterator[Output | ErrorOutput]:
+    async def outputs(self) -> AsyncGenerator[Output | ErrorOutput, None]:
         """What the command writes, until it has ended; then ``result`` is set."""
         while self.result is None:
             kind, payload = await self._next_frame()
@@ -52,11 +53,14 @@ class ExecSession:
                 yield ErrorOutput(payload)
             elif kind == _STDIN_CREDIT and len(payload) == _COUNT.size:
                 self._window += _COUNT.unpack(payload)[0]
+                if self._window > STDIN_WINDOW_BYTES:
+                    raise GuestError("the guest agent gave credit for more than was sent")
                 self._credit.set()
+                self._credit = trio.Event()
             elif kind == _EXIT:
                 try:
                     self.result = msgspec.json.decode(payload, type=ExecResult)
-                except msgspec.MsgspecError as error:
+                except BAD_BYTES as error:
                     raise GuestError(f"the agent's exit report is not valid: {error}") from None
             else:
                 raise GuestError(f"the guest agent sent an unknown frame, type {kind:#x}")
@@ -68,7 +72,6 @@ class ExecSession:
         for start in range(0, len(data), PAYLOAD_LIMIT_BYTES):
             part = data[start : start + PAYLOAD_LIMIT_BYTES]
             while self._window < len(part):
-                self._credit = trio.Event()
                 await self._credit.wait()
             self._window -= len(part)
             await self._send(_STDIN, part)
@@ -84,7 +87,7 @@ class ExecSession:
 
     async def _send(self, kind: int, payload: bytes = b"") -> None:
         async with self._send_lock:
-            await self._connection.stream.send_all(_HEADER.pack(kind, len(payload)) + payload)
+            await self._connection.send_raw(_HEADER.pack(kind, len(payload)) + payload)
 
     async def _next_frame(self) -> tuple[int, bytes]:
         await self._fill(_HEADER.size)
@@ -99,13 +102,7 @@ class ExecSession:
 
     async def _fill(self, count: int) -> None:
         while len(self._received) < count:
-            try:
-                data = await self._connection.stream.receive_some(PAYLOAD_LIMIT_BYTES)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                data = b""
-            if not data:
-                raise ConnectionLost("the guest went away while the command ran")
-            self._received += data
+            self._received += await self._connection.receive_raw()
 
 
 @asynccontextmanager

@@ -33,13 +33,17 @@ def make_key(path: Path, comment: str) -> KeyPair:
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise CommandFailed(argv, done.returncode, done.stderr)
-        fresh.with_suffix(".pub").replace(path.with_suffix(".pub"))
+        _public(fresh).replace(_public(path))
         fresh.replace(path)
     return read_key(path)
 
 
 def read_key(path: Path) -> KeyPair:
-    return KeyPair(path.read_bytes(), path.with_suffix(".pub").read_text().strip())
+    return KeyPair(path.read_bytes(), _public(path).read_text().strip())
+
+
+def _public(path: Path) -> Path:
+    return path.with_name(f"{path.name}.pub")
 
 
 def installation_key(path: Path) -> KeyPair:

@@ -103,9 +103,12 @@ SYSTEM_SOCKET = Path("/run/banger/bangerd.sock")
 def make_private(path: Path, mode: int = 0o700) -> None:
     """Make the directory, and see to it that it is ours and of this mode.
 
-    Raises `HostNotReady` when somebody else owns it or it is a link.
+    Raises `HostNotReady` when somebody else owns it, it is a link or can't be made.
     """
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostNotReady(f"{path} can't be made: {error.strerror}") from None
     status = path.lstat()
     if path.is_symlink() or status.st_uid != os.geteuid():
         raise HostNotReady(

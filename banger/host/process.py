@@ -21,7 +21,7 @@ def boot_id() -> str:
 def identify(pid: int) -> ProcessIdentity | None:
     """The identity of the process that has this pid now; None when it is gone or a zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command's name, field 2, may hold spaces and parentheses.
@@ -41,7 +41,7 @@ def open_process(identity: ProcessIdentity) -> int | None:
         return None
     try:
         pidfd = os.pidfd_open(identity.pid)
-    except (ProcessLookupError, OSError):
+    except OSError:
         return None
     if identify(identity.pid) == identity:
         return pidfd

@@ -156,8 +156,8 @@ class GetHealth(Request[GuestHealth], frozen=True, tag="vm.health"):
 class ExecResult(Reply, frozen=True):
     """``code`` is -1 when ``signal`` ended the command."""
 
-    code: int
-    signal: int
+    code: Annotated[int, msgspec.Meta(ge=-1, le=255)]
+    signal: Annotated[int, msgspec.Meta(ge=0, le=64)]
     timed_out: bool
 
 

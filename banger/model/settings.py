@@ -49,7 +49,7 @@ class Setting(msgspec.Struct, frozen=True):
 SETTINGS = (
     Setting("vm.image", "debian", "Image of a new VM when --image is not given."),
     Setting("vm.vcpus", 1, "Virtual CPUs of a new VM.", minimum=1),
-    Setting("vm.memory_mib", 256, "Memory of a new VM in MiB.", minimum=96),
+    Setting("vm.memory_mib", 256, "Memory of a new VM in MiB.", minimum=128),
     Setting(
         "vm.disk",
         "image",

@@ -13,7 +13,7 @@ from banger.model.process import ProcessIdentity
 from banger.model.sizes import MIB, TIB
 
 VCPUS_MAX = 64
-MEMORY_MIB_MIN = 96
+MEMORY_MIB_MIN = 128
 MEMORY_MIB_MAX = 1 << 20
 DISK_BYTES_MIN = 64 * MIB
 DISK_BYTES_MAX = 16 * TIB

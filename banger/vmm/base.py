@@ -103,6 +103,10 @@ class Machine(Protocol):
         """The serial console. Raises OSError."""
         ...
 
+    async def booted(self) -> None:
+        """The guest is up. Until then a reboot of it ends the VMM, as a boot that failed."""
+        ...
+
     async def press_power_button(self) -> None:
         """Ask the guest by ACPI to shut down. Raises `VmmError`, `ConnectionLost`."""
         ...

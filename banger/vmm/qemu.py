@@ -20,6 +20,7 @@ from pathlib import Path
 import trio
 
 from banger.host import process
+from banger.host.memory import page_out
 from banger.host.netlink import open_tap
 from banger.host.paths import check_socket_path
 from banger.host.user import User, vmm_user
@@ -27,7 +28,13 @@ from banger.kernel.errors import ConnectionLost, HostNotReady, VmmError
 from banger.model.process import ProcessIdentity
 from banger.vmm.accelerator import Accelerator, tsc_khz
 from banger.vmm.base import DiskFormat, DriverContext, MachineEvent, MachinePlan, Traits
-from banger.vmm.qemu_arguments import AGENT_PORTS, Descriptors, qemu_arguments
+from banger.vmm.qemu_arguments import (
+    AGENT_PORTS,
+    PORTS_AT_START,
+    Descriptors,
+    agent_port,
+    qemu_arguments,
+)
 from banger.vmm.qmp import QmpClient
 
 START_DEADLINE_S = 20.0
@@ -58,6 +65,7 @@ class QemuMachine:
         self._log = log
         self._qmp: QmpClient | None = None
         self._gone = trio.Event()
+        self._adding = trio.Lock()
 
     async def attend(
         self,
@@ -89,15 +97,46 @@ class QemuMachine:
         return shut_down
 
     async def dial(self, channel: int) -> trio.abc.Stream:
-        return await trio.open_unix_socket(str(self._runtime / _agent(channel)))
+        path = self._runtime / _agent(channel)
+        async with self._adding:
+            if not path.exists():
+                await self._add_port(channel, path)
+        return await trio.open_unix_socket(str(path))
+
+    async def _add_port(self, channel: int, path: Path) -> None:
+        """Plug in an agent port that the machine was started without."""
+        qmp = self._control()
+        name = f"agent{channel}"
+        try:
+            with _listener(path) as sock:
+                await qmp.pass_descriptor(name, sock.fileno())
+                address = {"type": "fd", "data": {"str": name}}
+                options = {"addr": address, "server": True, "wait": False}
+                backend = {"type": "socket", "data": options}
+                await qmp.execute("chardev-add", id=name, backend=backend)
+            await qmp.execute("device_add", **agent_port(channel))
+        except BaseException:
+            _remove(path)
+            raise
 
     async def open_console(self) -> trio.abc.Stream:
         return await trio.open_unix_socket(str(self._runtime / _CONSOLE))
 
+    async def booted(self) -> None:
+        await self._control().execute("set-action", reboot="reset")
+        # QEMU keeps the kernel's file mapped, for a reset: 45 MiB that nobody reads meanwhile.
+        await trio.to_thread.run_sync(self._page_kernel_out)
+
+    def _page_kernel_out(self) -> None:
+        page_out(self._pidfd, self.identity.pid, "vmlinux")
+
     async def press_power_button(self) -> None:
+        await self._control().execute("system_powerdown")
+
+    def _control(self) -> QmpClient:
         if self._qmp is None:
             raise ConnectionLost("QEMU's control socket is closed")
-        await self._qmp.execute("system_powerdown")
+        return self._qmp
 
     async def kill(self) -> None:
         if not self._gone.is_set():
@@ -235,6 +274,21 @@ def _agent(channel: int) -> str:
     return f"agent{channel}.sock"
 
 
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _listener(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(check_socket_path(path)))
+        sock.listen(4)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def _open_all(plan: MachinePlan, stack: contextlib.ExitStack) -> Descriptors:
     """Bind and open everything QEMU needs; the stack closes our copies."""
 
@@ -243,11 +297,7 @@ def _open_all(plan: MachinePlan, stack: contextlib.ExitStack) -> Descriptors:
         return fd
 
     def listen(name: str) -> int:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        stack.callback(sock.close)
-        sock.bind(str(check_socket_path(plan.runtime / name)))
-        sock.listen(4)
-        return sock.fileno()
+        return stack.enter_context(_listener(plan.runtime / name)).fileno()
 
     def disk(path: Path, flags: int) -> int:
         return keep(os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW))
@@ -256,7 +306,7 @@ def _open_all(plan: MachinePlan, stack: contextlib.ExitStack) -> Descriptors:
         return Descriptors(
             qmp=listen(_QMP),
             console=listen(_CONSOLE),
-            agent=tuple(listen(_agent(channel)) for channel in range(AGENT_PORTS)),
+            agent=tuple(listen(_agent(channel)) for channel in range(PORTS_AT_START)),
             kernel=keep(os.open(plan.kernel, os.O_RDONLY | os.O_CLOEXEC)),
             initramfs=keep(os.open(plan.initramfs, os.O_RDONLY | os.O_CLOEXEC)),
             drives=tuple(

@@ -9,13 +9,17 @@ import msgspec
 from banger.vmm.base import DiskFormat, MachinePlan
 
 AGENT_PORTS = 8
-TRANSLATION_BUFFER_MIB = 64
+PORTS_AT_START = 2
+"""Each port takes 4 MiB of the guest's memory; the others are added when they are needed."""
+
+TRANSLATION_BUFFER_MIB = 32
 """TCG's cache of translated code. The default of a quarter of the guest's memory up to
 1 GiB is what makes an ordinary emulated guest heavy; 64 MiB shows no slowdown."""
 
 EMULATED_CPU = "qemu64,+arat"
 """ARAT lets the guest's idle CPU go without its 250 Hz tick: half the load of an idle VM."""
 
+_MACHINE = "rtc=on,acpi=on,pcie=off,usb=off,isa-serial=on"
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
@@ -46,6 +50,19 @@ class Descriptors(msgspec.Struct, frozen=True):
         )
 
 
+_KERNEL_ARGUMENTS = (
+    "console=ttyS0",
+    "quiet",
+    "panic=1",
+    "reboot=t",
+    "net.ifnames=0",
+    "audit=0",
+    # Self-tests of ciphers and probes for serial ports that are not there: 0.3 s of the boot.
+    "cryptomgr.notests",
+    "8250.nr_uarts=1",
+)
+
+
 def qemu_arguments(
     binary: str,
     plan: MachinePlan,
@@ -63,7 +80,9 @@ def qemu_arguments(
         *("-uuid", str(uuid.UUID(plan.id))),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-sandbox", _SANDBOX),
-        *("-machine", f"microvm,pic={legacy},pit={legacy},rtc=on,isa-serial=on"),
+        # Until the guest is up a reboot means that it did not come up: see QemuMachine.booted.
+        *("-action", "reboot=shutdown"),
+        *("-machine", f"microvm,pic={legacy},pit={legacy},{_MACHINE}"),
         *_accelerator(accelerator),
         *("-smp", str(plan.vcpus), "-m", str(plan.memory_mib)),
         *("-kernel", _opened(fds.kernel), "-initrd", _opened(fds.initramfs)),
@@ -81,7 +100,7 @@ def qemu_arguments(
 
 
 def _kernel_arguments(tsc_khz: int | None) -> list[str]:
-    arguments = ["console=ttyS0", "quiet", "panic=1", "reboot=t", "net.ifnames=0"]
+    arguments = [*_KERNEL_ARGUMENTS]
     if tsc_khz is not None:
         arguments.append(f"tsc_early_khz={tsc_khz}")
     return arguments
@@ -134,9 +153,20 @@ def _cards(plan: MachinePlan, fds: Descriptors) -> list[str]:
 
 def _agent_ports(fds: Descriptors) -> list[str]:
     # Port 0 of a virtio-serial bus is reserved for a console.
-    argv = ["-device", f"virtio-serial-device,max_ports={len(fds.agent) + 1}"]
+    argv = ["-device", f"virtio-serial-device,max_ports={AGENT_PORTS + 1}"]
     for index, fd in enumerate(fds.agent):
-        name = f"org.banger.agent.{index}"
         argv += _socket(f"agent{index}", fd)
-        argv += ["-device", f"virtserialport,chardev=agent{index},name={name},nr={index + 1}"]
+        port = agent_port(index)
+        argv += ["-device", ",".join(f"{key}={value}" for key, value in port.items())]
     return argv
+
+
+def agent_port(index: int) -> dict[str, object]:
+    """The device of an agent port; on the argument line its driver's name comes first."""
+    return {
+        "driver": "virtserialport",
+        "id": f"port{index}",
+        "chardev": f"agent{index}",
+        "name": f"org.banger.agent.{index}",
+        "nr": index + 1,
+    }

@@ -6,12 +6,15 @@ Source: QEMU's documentation, "QEMU Machine Protocol Specification".
 from __future__ import annotations
 
 import itertools
+import socket
+import struct
 from typing import Any
 
 import msgspec
 import trio
 
 from banger.kernel.errors import ConnectionLost, VmmError
+from banger.kernel.wire import BAD_BYTES
 
 LINE_LIMIT_BYTES = 1 << 20
 RECEIVE_BYTES = 64 << 10
@@ -40,54 +43,82 @@ class QmpClient:
         self._ids = itertools.count(1)
         self._waiting: dict[int, trio.MemorySendChannel[_Line]] = {}
         self._send_lock = trio.Lock()
+        self._ended = False
 
     async def negotiate(self) -> None:
         """Take the greeting and leave negotiation mode."""
         if (await self._line()).greeting is None:
             raise VmmError("QEMU's control socket did not greet")
-        await self._send("qmp_capabilities", {}, 0)
+        await self._send("qmp_capabilities", {}, 0, None)
         if (await self._line()).result is msgspec.UNSET:
             raise VmmError("QEMU's control socket refused the negotiation")
 
     async def next_event(self) -> str:
-        """Hand out replies until an event comes; its name. Raises `ConnectionLost` at the end."""
+        """Hand out replies until an event comes; its name.
+
+        Raises `ConnectionLost` at the end, and `VmmError` for what is not QMP; then no
+        command gets a reply any more.
+        """
         try:
             while True:
                 line = await self._line()
                 if line.event is not None:
                     return line.event
-                waiting = self._waiting.get(line.id or 0)
+                waiting = self._waiting.pop(line.id or 0, None)
                 if waiting is not None:
                     waiting.send_nowait(line)
-        except ConnectionLost:
-            for waiting in self._waiting.values():
-                waiting.close()
+        except (ConnectionLost, VmmError):
+            self._end()
             raise
+
+    async def pass_descriptor(self, name: str, fd: int) -> None:
+        """Hand QEMU a copy of an open descriptor, to be used by name once."""
+        await self._execute("getfd", {"fdname": name}, fd)
 
     async def execute(self, command: str, **arguments: object) -> Any:
         """Run a command and return its result. Raises `VmmError` with QEMU's own words."""
+        return await self._execute(command, arguments, None)
+
+    async def _execute(self, command: str, arguments: dict[str, object], fd: int | None) -> Any:
+        if self._ended:
+            raise ConnectionLost("QEMU's control socket is closed")
         identifier = next(self._ids)
         send, receive = trio.open_memory_channel[_Line](1)
         self._waiting[identifier] = send
         try:
-            await self._send(command, arguments, identifier)
+            await self._send(command, arguments, identifier, fd)
             line = await receive.receive()
         except trio.EndOfChannel:
             raise ConnectionLost(f"QEMU went away during {command}") from None
         finally:
-            del self._waiting[identifier]
+            self._waiting.pop(identifier, None)
         if line.error is not None:
             raise VmmError(f"QEMU refused {command}: {line.error.desc}")
         return line.result
 
     async def aclose(self) -> None:
+        self._end()
         await trio.aclose_forcefully(self._stream)
 
-    async def _send(self, command: str, arguments: dict[str, object], identifier: int) -> None:
+    def _end(self) -> None:
+        self._ended = True
+        for waiting in self._waiting.values():
+            waiting.close()
+
+    async def _send(
+        self, command: str, arguments: dict[str, object], identifier: int, fd: int | None
+    ) -> None:
         document = {"execute": command, "arguments": arguments, "id": identifier}
+        data = msgspec.json.encode(document) + b"\n"
         async with self._send_lock:
             try:
-                await self._stream.send_all(msgspec.json.encode(document) + b"\n")
+                if fd is not None:
+                    # The descriptor travels with the first byte of its command.
+                    assert isinstance(self._stream, trio.SocketStream)
+                    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))
+                    sent = await self._stream.socket.sendmsg([data], [rights])
+                    data = data[sent:]
+                await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise ConnectionLost("QEMU's control socket is closed") from None
 
@@ -106,5 +137,5 @@ class QmpClient:
         del self._buffer[: end + 1]
         try:
             return msgspec.json.decode(line, type=_Line)
-        except msgspec.MsgspecError as error:
+        except BAD_BYTES as error:
             raise VmmError(f"QEMU sent what is not QMP: {error}") from None
