@@ -164,13 +164,14 @@ class TapPool(Actor):
         }
         by_short_id = {vm_id[:8]: vm_id for vm_id in holdings}
         self._idle, self._leased = [], {}
-        for found in netlink.list_taps(self._bridge):
-            if found.name.removeprefix(IDLE_PREFIX).isdigit():
-                self._idle.append(found.name)
-                continue
+        for found in netlink.list_taps():
             owner = by_short_id.get(found.name.removeprefix(LEASED_PREFIX))
             if owner is not None:
                 self._leased[owner] = found.name
+            if owner is not None or found.bridge != self._bridge:
+                continue
+            if found.name.removeprefix(IDLE_PREFIX).isdigit():
+                self._idle.append(found.name)
             elif not found.carrier:
                 log.warning("removing TAP %s, of a VM that is no more", found.name)
                 netlink.delete_tap(found.name)
@@ -267,11 +268,16 @@ class TapPool(Actor):
 
     async def _create(self) -> str:
         while True:
-            name = self._next_name()
+            name, network = self._next_name(), await self._prepare()
             try:
                 await run_blocking(lambda new=name: netlink.create_tap(new, bridge=self._bridge))
             except Conflict:
                 continue  # of another bridge
+            except NotFound:
+                log.warning("bridge %s has disappeared; making it again", self._bridge)
+                if self._network is network:
+                    self._network = None
+                continue
             return name
 
     def _next_name(self) -> str:

@@ -6,14 +6,32 @@ from typing import Any
 
 import click
 
+import banger
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Kind, Option
 from banger.commands.table import GROUPS, MODULES, load
 
+
+class _Number(click.ParamType[Any]):
+    """``what`` names the thing in the error."""
+
+    def __init__(self, kind: type[int] | type[float], what: str) -> None:
+        self.name = what
+        self._kind = kind
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float:
+        try:
+            return self._kind(value)
+        except ValueError:
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
+
+
 _TYPES: dict[Kind, click.ParamType[Any]] = {
     Kind.TEXT: click.STRING,
-    Kind.NUMBER: click.INT,
-    Kind.SECONDS: click.FLOAT,
+    Kind.NUMBER: _Number(int, "a whole number"),
+    Kind.SECONDS: _Number(float, "a number of seconds"),
 }
 
 _JSON_HELP = "Print the result as JSON, and nothing else on stdout."
@@ -47,14 +65,16 @@ class TableGroup(click.Group):
         except click.UsageError:
             import difflib
 
+            name = " ".join((*self._prefix, args[0]))
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"see '{ctx.command_path} --help'"
-            ctx.fail(f"there is no command {' '.join((*self._prefix, args[0]))!r} ({hint})")
+            question = f"; did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"there is no command {name!r}{question}")
 
 
 def root() -> click.Command:
     help_text = "Real Linux VMs with a name, a shell and a network, at the speed of a process."
-    return TableGroup((), name="banger", help=help_text)
+    group = TableGroup((), name="banger", help=help_text)
+    return click.version_option(banger.__version__, message="banger %(version)s")(group)
 
 
 def _command(command: Command) -> click.Command:
@@ -82,8 +102,13 @@ def _argument(argument: Argument) -> click.Argument:
         required=argument.required,
         nargs=-1 if argument.many else 1,
         type=click.UNPROCESSED if argument.many else click.STRING,
-        metavar=argument.name.upper(),
+        metavar=_metavar(argument),
     )
+
+
+def _metavar(argument: Argument) -> str:
+    name = (argument.metavar or argument.name).upper() + ("..." if argument.many else "")
+    return name if argument.required else f"[{name}]"
 
 
 def _option(option: Option) -> click.Option:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,8 +13,10 @@ from banger.client.connection import Connection
 from banger.host.paths import SYSTEM_SOCKET, Paths
 from banger.kernel.errors import BangerError, ConnectionLost, HostNotReady
 
-START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 20.0
+
+_CAP_NET_ADMIN = 12
+"""Bit of the capability sets (linux/capability.h)."""
 
 
 def connect(paths: Paths) -> Connection | None:
@@ -22,8 +25,10 @@ def connect(paths: Paths) -> Connection | None:
         try:
             return Connection(path)
         except PermissionError:
-            if path == paths.socket:
-                raise HostNotReady(f"no permission to use the daemon's socket {path}") from None
+            raise HostNotReady(
+                f"no permission to use the daemon's socket {path}",
+                hint="become a member of the group in its setting daemon.group, or use sudo",
+            ) from None
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             pass
         except ConnectionLost:
@@ -39,11 +44,24 @@ def connect_or_start(paths: Paths) -> Connection:
     """A connection; the daemon is started when none runs. Raises `HostNotReady`."""
     found = connect(paths)
     if found is None:
+        _check_rights()
         start(paths)
         found = connect(paths)
     if found is None:
         raise HostNotReady("the daemon ended right after its start", hint=f"see {paths.daemon_log}")
     return found
+
+
+def _check_rights() -> None:
+    """A daemon that may not make network devices is of no use; say so before it is there."""
+    status = Path("/proc/self/status").read_text()
+    (effective,) = re.findall(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    if not int(effective, 16) >> _CAP_NET_ADMIN & 1:
+        raise HostNotReady(
+            "no daemon runs, and this user may not make the network devices it needs",
+            hint="start it as root: 'sudo banger daemon start'; its setting daemon.group names "
+            "the group that may use it",
+        )
 
 
 def start(paths: Paths) -> None:

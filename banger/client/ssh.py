@@ -24,7 +24,7 @@ def ssh_arguments(paths: Paths, name: str, access: SshAccess) -> list[str]:
     make_private(directory)
     identity = _write(directory / "id_ed25519", access.identity)
     known = f"{name} {access.host_public_key}\n".encode()
-    known_hosts = _write(directory / f"known_hosts-{name}", known)
+    known_hosts = _write(_known_hosts(paths, name), known)
     options = {
         "IdentityFile": identity,
         "IdentitiesOnly": "yes",
@@ -40,6 +40,15 @@ def ssh_arguments(paths: Paths, name: str, access: SshAccess) -> list[str]:
     for key, value in options.items():
         argv += ["-o", f"{key}={value}"]
     return [*argv, f"{access.user}@{access.address}"]
+
+
+def forget_host(paths: Paths, name: str) -> None:
+    """Drop what was pinned for a VM that is gone."""
+    _known_hosts(paths, name).unlink(missing_ok=True)
+
+
+def _known_hosts(paths: Paths, name: str) -> Path:
+    return paths.state / "ssh" / f"known_hosts-{name}"
 
 
 def _write(path: Path, data: bytes) -> Path:

@@ -33,6 +33,7 @@ class Argument(msgspec.Struct, frozen=True):
     help: str
     required: bool = True
     many: bool = False
+    metavar: str = ""
     completion: Completion = Completion.NOTHING
 
 

@@ -28,7 +28,9 @@ def run(context: Context, *, source: str, target: str, user: str) -> None:
     context.document(report)
     for path in report.skipped:
         context.note(f"banger: left out {path}: a link or special file")
-    context.line(f"copied {report.files} files, {show_size(report.bytes)}")
+    context.line(
+        f"copied {report.files} file{'s' * (report.files != 1)}, {show_size(report.bytes)}"
+    )
 
 
 COMMAND = Command(

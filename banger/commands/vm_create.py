@@ -93,7 +93,12 @@ COMMAND = Command(
     run=run,
     mutates=True,
     arguments=(
-        Argument("position", "Name of the VM; one is made up when none is given.", required=False),
+        Argument(
+            "position",
+            "Name of the VM; one is made up when none is given.",
+            required=False,
+            metavar="NAME",
+        ),
     ),
     options=(
         Option("name", ("--name",), "Name of the VM.", metavar="NAME"),

@@ -8,18 +8,25 @@ from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Argument, Command
 from banger.kernel.errors import BangerError, UsageError
 from banger.model.names import check_name
-from banger.model.requests import GetHealth, GetSshAccess
+from banger.model.requests import GetHealth, GetSshAccess, WaitCondition, WaitVm
+
+SSH_DEADLINE_S = 120.0
+SSH_FAILED = 255
+"""Exit code of ssh itself, when the session could not be had."""
 
 
 def run(context: Context, *, name: str, command: tuple[str, ...]) -> int:
     if context.json:
         raise UsageError("'vm ssh' has no --json: it hands the terminal to ssh")
     access = context.call(GetSshAccess(check_name("VM", name)))
+    # A VM is running as soon as its agent answers; its ssh server comes up a little later.
+    context.call(WaitVm(name, WaitCondition.SSH, SSH_DEADLINE_S))
     argv = ssh_arguments(context.paths, name, access)
     if command:
         os.execv(argv[0], [*argv, "--", *command])  # noqa: S606 - a list, no shell
     code = subprocess.run(argv, check=False).returncode
-    _remind(context, name)
+    if code != SSH_FAILED:
+        _remind(context, name)
     return code if code >= 0 else 128 - code
 
 

@@ -17,11 +17,12 @@ import tempfile
 from pathlib import Path
 
 from banger.host import assets, cpio, process
+from banger.host.user import User
 from banger.kernel.store import write_durably
 
 log = logging.getLogger(__name__)
 
-PROBE_DEADLINE_S = 8.0
+PROBE_DEADLINE_S = 4.0
 PROBE_OK = b"banger-init: PROBE OK"
 
 _KVM = Path("/dev/kvm")
@@ -30,10 +31,11 @@ _KVM = Path("/dev/kvm")
 class Accelerator:
     """``wanted`` is the setting: auto, kvm or tcg. ``memory`` is the file that remembers."""
 
-    def __init__(self, wanted: str, binary: str, memory: Path) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: str, binary: str, memory: Path, *, user: User | None = None) -> None:
+        """``user``: whom the VMM will run as."""
         self._binary = binary
         self._memory = memory
+        self._user = user
         self.chosen: str | None = None if wanted == "auto" else wanted
 
     def choose(self, kernel: Path) -> str:
@@ -50,7 +52,7 @@ class Accelerator:
         return answer if boot_id == process.boot_id() and answer in ("kvm", "tcg") else None
 
     def _find_out(self, kernel: Path) -> str:
-        answer = "kvm" if os.access(_KVM, os.R_OK | os.W_OK) and self._runs(kernel) else "tcg"
+        answer = "kvm" if _KVM.exists() and self._runs(kernel) else "tcg"
         if answer == "tcg":
             log.warning(
                 "no guest runs in KVM here: VMs are emulated in software, which is slower "
@@ -61,16 +63,19 @@ class Accelerator:
 
     def _runs(self, kernel: Path) -> bool:
         """Whether a kernel gets as far as its init under KVM."""
-        with tempfile.TemporaryDirectory() as directory:
-            initramfs = Path(directory) / "initramfs"
-            agent = assets.agent_binary().read_bytes()
-            init = cpio.archive([cpio.Entry("init", stat.S_IFREG | 0o755, agent)])
-            cpio.assemble_initramfs(initramfs, [init])
+        agent = assets.agent_binary().read_bytes()
+        init = cpio.archive([cpio.Entry("init", stat.S_IFREG | 0o755, agent)])
+        # Open files, for the user that QEMU runs as may have no right to their paths.
+        with kernel.open("rb") as kernel_file, tempfile.TemporaryFile() as initramfs:
+            initramfs.write(init)
+            initramfs.flush()
+            os.fchmod(initramfs.fileno(), 0o644)
+            fds = (kernel_file.fileno(), initramfs.fileno())
             argv = [
                 *(self._binary, "-nodefaults", "-no-user-config", "-display", "none"),
                 *("-machine", "microvm,isa-serial=on", "-accel", "kvm", "-cpu", "host"),
                 *("-m", "128", "-serial", "stdio", "-no-reboot"),
-                *("-kernel", str(kernel), "-initrd", str(initramfs)),
+                *("-kernel", f"/proc/self/fd/{fds[0]}", "-initrd", f"/proc/self/fd/{fds[1]}"),
                 *("-append", "console=ttyS0 quiet panic=-1 banger.probe"),
             ]
             with contextlib.suppress(subprocess.TimeoutExpired, OSError):
@@ -80,6 +85,8 @@ class Accelerator:
                     capture_output=True,
                     timeout=PROBE_DEADLINE_S,
                     check=False,
+                    pass_fds=fds,
+                    **(self._user.popen_arguments() if self._user else {}),
                 )
                 return PROBE_OK in done.stdout
         return False

@@ -262,12 +262,10 @@ class QemuDriver:
 def make_driver(context: DriverContext) -> QemuDriver:
     """The entry point of ``banger.vmm``."""
     text = context.settings.text
-    accelerator = Accelerator(
-        text("qemu.accelerator"), text("qemu.binary"), context.paths.runtime / "accelerator"
-    )
-    return QemuDriver(
-        text("qemu.binary"), accelerator=accelerator, user=vmm_user(text("qemu.user"))
-    )
+    binary, user = text("qemu.binary"), vmm_user(text("qemu.user"))
+    memory = context.paths.runtime / "accelerator"
+    accelerator = Accelerator(text("qemu.accelerator"), binary, memory, user=user)
+    return QemuDriver(binary, accelerator=accelerator, user=user)
 
 
 def _agent(channel: int) -> str:
