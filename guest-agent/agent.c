@@ -10,8 +10,11 @@
 #include "children.h"
 #include "clock.h"
 #include "log.h"
+#include "memory.h"
 #include "serial.h"
 #include "state.h"
+#include "uevents.h"
+#include "virtio.h"
 #include "vsock.h"
 
 enum {
@@ -20,6 +23,7 @@ enum {
 	HEALTHY_MS = 30000,	/* a worker that lived so long starts with the first backoff again */
 	PORTS_STEP_MS = 5,	/* ports and their names come by messages of the device */
 	PORTS_PATIENCE_MS = 200,
+	SETTLED_MS = 15000,	/* a guest is up by then, emulated ones too */
 };
 
 enum { EXIT_PORT_GONE = 3 };
@@ -35,6 +39,7 @@ struct worker {
 /* The first are the serial ports', by index; the others those of vsock connections. */
 static struct worker workers[STATE_SLOTS];
 static int listener = -1;
+static int uevents = -1;
 
 static struct connection connection;
 
@@ -62,6 +67,8 @@ static void close_others(int slot)
 			close(workers[i].fd);
 	if (listener >= 0)
 		close(listener);
+	if (uevents >= 0)
+		close(uevents);
 }
 
 static void start(int slot, int stage)
@@ -91,6 +98,26 @@ static void start(int slot, int stage)
 	}
 }
 
+/* Opens a port if it has appeared. Is it open? */
+static bool open_port(int index)
+{
+	struct worker *worker = &workers[index];
+	char path[SERIAL_NAME_SIZE];
+	if (worker->fd < 0 && serial_find(index, path)) {
+		worker->fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		worker->start_at = worker->backoff_ms = 0;
+	}
+	return worker->fd >= 0;
+}
+
+static int open_ports(void)
+{
+	int count = 0;
+	for (int i = 0; i < STATE_SERIAL_PORTS; i++)
+		count += open_port(i);
+	return count;
+}
+
 static void ended(struct worker *worker, int status)
 {
 	int64_t now = clock_ms();
@@ -102,6 +129,8 @@ static void ended(struct worker *worker, int status)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_PORT_GONE) {
 		close(worker->fd);
 		worker->fd = -1;
+		/* Another of that name may have come meanwhile. */
+		open_port(slot);
 		return;
 	}
 	if (now - worker->started > HEALTHY_MS || !worker->backoff_ms)
@@ -122,30 +151,17 @@ static void reap(void)
 				ended(&workers[i], status);
 }
 
-/* Opens the ports that have appeared. */
-static int open_ports(void)
-{
-	int count = 0;
-	char path[SERIAL_NAME_SIZE];
-	for (int i = 0; i < STATE_SERIAL_PORTS; i++) {
-		if (workers[i].fd < 0 && serial_find(i, path))
-			workers[i].fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-		count += workers[i].fd >= 0;
-	}
-	return count;
-}
-
 static void open_first_ports(void)
 {
 	int64_t end = clock_ms() + PORTS_PATIENCE_MS;
 	int before = 0, now = 0;
-	if (!serial_expected())
+	if (!virtio_present(VIRTIO_CONSOLE, VIRTIO_ANY))
 		return;
-	/* Until there are some, and no more have come for a step. */
+	/* Until there are some; with nothing to tell of later ones, until no more have come for a step. */
 	while (now < STATE_SERIAL_PORTS && clock_ms() < end) {
 		before = now;
 		now = open_ports();
-		if (now && now == before)
+		if (now && (now == before || uevents >= 0))
 			return;
 		clock_sleep_ms(PORTS_STEP_MS);
 	}
@@ -165,10 +181,15 @@ static void accept_one(int stage)
 	close(fd);
 }
 
-/* Starts the workers that are due. Milliseconds to the next, -1: none. */
-static int start_due(int stage)
+/* Does what is due: starts workers, and once gives memory back. Milliseconds to the next, -1: nothing. */
+static int do_due(int stage, int64_t *settled_at)
 {
-	int64_t next = -1, now = clock_ms();
+	int64_t now = clock_ms();
+	if (*settled_at && *settled_at <= now) {
+		memory_give_back();
+		*settled_at = 0;
+	}
+	int64_t next = *settled_at ? *settled_at - now : -1;
 	for (int i = 0; i < STATE_SERIAL_PORTS; i++) {
 		struct worker *worker = &workers[i];
 		if (worker->fd < 0 || worker->pid)
@@ -183,37 +204,28 @@ static int start_due(int stage)
 
 void agent_run(const struct agent_options *options)
 {
-	/* When to look for ports that came late, since the start; then never again. */
-	static const int looks_ms[] = { 50, 250, 1000, 5000, 30000 };
-	size_t look = options->serial ? 0 : sizeof looks_ms / sizeof *looks_ms;
-	int64_t begun = clock_ms();
 	int stage = options->stage;
+	int64_t settled_at = 0;
 	for (int i = 0; i < STATE_SLOTS; i++)
 		workers[i].fd = -1;
-	listener = vsock_listen();
-	if (options->serial)
+	/* Without the device, asking for the socket family makes the kernel look for its module. */
+	if (!options->serial || virtio_present(VIRTIO_VSOCK, VIRTIO_ANY))
+		listener = vsock_listen();
+	if (options->serial) {
+		uevents = uevents_open();
 		open_first_ports();
-	start_due(stage);
+	}
+	do_due(stage, &settled_at);
 	if (options->ready >= 0) {
 		ssize_t written = write(options->ready, "R", 1);
 		(void)written;
 		close(options->ready);
 	}
 	for (;;) {
-		int timeout = start_due(stage);
-		if (look < sizeof looks_ms / sizeof *looks_ms) {
-			int64_t left = begun + looks_ms[look] - clock_ms();
-			if (left <= 0) {
-				open_ports();
-				look++;
-				continue;
-			}
-			if (timeout < 0 || left < timeout)
-				timeout = (int)left;
-		}
-		struct pollfd fds[2] = { { .fd = listener, .events = POLLIN },
-					 { .fd = stage, .events = POLLIN } };
-		if (children_poll(fds, 2, timeout) < 0) {
+		struct pollfd fds[3] = { { .fd = listener, .events = POLLIN },
+					 { .fd = stage, .events = POLLIN },
+					 { .fd = uevents, .events = POLLIN } };
+		if (children_poll(fds, 3, do_due(stage, &settled_at)) < 0) {
 			reap();
 			continue;
 		}
@@ -223,6 +235,9 @@ void agent_run(const struct agent_options *options)
 			close(stage);
 			stage = -1;
 			state_enter_system_stage();
+			settled_at = clock_ms() + SETTLED_MS;
 		}
+		if (fds[2].revents && uevents_concern(uevents, "virtio-ports"))
+			open_ports();
 	}
 }

@@ -14,23 +14,6 @@
 #include "buffer.h"
 #include "children.h"
 
-bool serial_expected(void)
-{
-	bool found = false;
-	DIR *devices = opendir("/sys/bus/virtio/devices");
-	for (struct dirent *entry; !found && devices && (entry = readdir(devices));) {
-		char path[300];
-		struct buffer id = { 0 };
-		snprintf(path, sizeof path, "/sys/bus/virtio/devices/%s/device", entry->d_name);
-		found = entry->d_name[0] != '.' && buffer_read_path(&id, path, 64) == 0 &&
-			strncmp(id.data, "0x0003", 6) == 0;
-		buffer_free(&id);
-	}
-	if (devices)
-		closedir(devices);
-	return found;
-}
-
 bool serial_find(int index, char path[SERIAL_NAME_SIZE])
 {
 	char wanted[64];

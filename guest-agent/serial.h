@@ -5,8 +5,6 @@
 
 enum { SERIAL_NAME_SIZE = 32 };
 
-/* Is there a virtio console device at all? */
-bool serial_expected(void);
 /* Device path of port `org.banger.agent.<index>`; false when there is none (yet). */
 bool serial_find(int index, char path[SERIAL_NAME_SIZE]);
 /* Asks for SIGIO to this process when the host opens, closes or writes. */

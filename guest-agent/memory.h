@@ -1,0 +1,8 @@
+/* The guest's memory, as far as the host pays for it. */
+#ifndef MEMORY_H
+#define MEMORY_H
+
+/* Drops what the boot left in caches, and lets the balloon report the free memory to the host. Does
+ * nothing when the host takes no such reports. From a process of its own: returns at once. */
+void memory_give_back(void);
+#endif
