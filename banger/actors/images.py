@@ -148,6 +148,7 @@ class Images(Actor):
         if name in self._building:
             raise Conflict(f"image {name!r} is being built already", hint="wait for it to end")
         builder = recipe_builder(recipe)
+        view: ImageView | None = None
         self._building.add(name)
         image_id = f"{name}-{secrets.token_hex(4)}"
         partial = self._store.root / f"{_BUILDING}{image_id}"
@@ -160,11 +161,13 @@ class Images(Actor):
                     await run_blocking(self._remove_unused, record)
                 except OSError as error:
                     raise HostNotReady(f"image {name!r} can't be built: {error}") from error
-                envelope.reply(await run_blocking(self._view, record))
+                view = await run_blocking(self._view, record)
         finally:
             with trio.CancelScope(shield=True):
                 await run_blocking(lambda: shutil.rmtree(partial, ignore_errors=True))
             self._building.discard(name)
+        if view is not None:
+            envelope.reply(view)
 
     async def _run_builder(self, name: str, argv: list[str], log_path: Path) -> None:
         with log_path.open("wb") as log_file:

@@ -58,6 +58,8 @@ def run(arguments: list[str], *, json: bool, debug: bool) -> int:
         if debug:
             traceback.print_exc()
         return _report(error, json)
+    except UnicodeEncodeError as error:
+        return _report(UsageError(f"{error.object[:80]!r} is not UTF-8"), json)
     except BrokenPipeError:
         # Whoever read our output has enough; nothing may be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -79,7 +79,8 @@ def root() -> click.Command:
 
 def _command(command: Command) -> click.Command:
     def invoke(*, json: bool, debug: bool, **parameters: Any) -> int:
-        return command.run(Context(json=json), **parameters) or 0
+        with Context(json=json) as context:
+            return command.run(context, **parameters) or 0
 
     examples = "".join(f"\n\n\b\n  {example}" for example in command.examples)
     return click.Command(

@@ -26,27 +26,30 @@ class Connection:
     def __init__(self, path: Path) -> None:
         """Raises OSError when nobody listens there."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.connect(str(path))
-        except BaseException:
-            self._socket.close()
-            raise
         self._unframer = wire.Unframer()
         self._messages: deque[wire.ServerMessage] = deque()
         self._ids = itertools.count(1)
-        hello = self.receive()
-        if not isinstance(hello, wire.Hello) or hello.protocol != wire.PROTOCOL:
-            raise BangerError(
-                f"the daemon at {path} speaks another version of the protocol",
-                hint="'banger daemon stop' ends it, the next command starts this version's",
-            )
-        self.hello = hello
+        try:
+            self._socket.connect(str(path))
+            self.hello = self._greeted(path)
+        except BaseException:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+    def _greeted(self, path: Path) -> wire.Hello:
+        hello = self.receive()
+        if not isinstance(hello, wire.Hello) or hello.protocol != wire.PROTOCOL:
+            raise BangerError(
+                f"the daemon at {path} speaks another version of the protocol",
+                hint="'banger daemon stop' ends it, the next command starts this version's",
+            )
+        return hello
 
     def fileno(self) -> int:
         return self._socket.fileno()

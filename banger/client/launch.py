@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from banger.client.connection import Connection
-from banger.host.paths import SYSTEM_SOCKET, Paths
+from banger.host.paths import SYSTEM_SOCKET, Paths, check_socket_path
 from banger.kernel.errors import BangerError, ConnectionLost, HostNotReady
 
 STOP_DEADLINE_S = 20.0
@@ -23,7 +23,7 @@ def connect(paths: Paths) -> Connection | None:
     """A connection to the daemon that runs: the user's own, else the system's. None: none runs."""
     for path in dict.fromkeys((paths.socket, SYSTEM_SOCKET)):
         try:
-            return Connection(path)
+            return Connection(check_socket_path(path))
         except PermissionError:
             raise HostNotReady(
                 f"no permission to use the daemon's socket {path}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -24,6 +25,13 @@ class Context:
     def __init__(self, *, json: bool) -> None:
         self.json = json
         self.paths = Paths.here()
+        self._open = ExitStack()
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     @cached_property
     def settings(self) -> Settings:
@@ -36,7 +44,7 @@ class Context:
         """The daemon, started when none runs."""
         from banger.client.launch import connect_or_start
 
-        return connect_or_start(self.paths)
+        return self._open.enter_context(connect_or_start(self.paths))
 
     def call(self, request: Request[R]) -> R:
         return self.daemon.call(request)
