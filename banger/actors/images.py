@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 _BUILDING = ".building-"
 LOG_NAME = "build.log"
-STOP_DEADLINE_S = 10.0
+STOP_DEADLINE_S = 1.5
+LINE_LIMIT_BYTES = 4096
 
 
 class FindImage(Request[ImageRecord], frozen=True):
@@ -177,12 +178,14 @@ class Images(Actor):
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 start_new_session=True,
+                # What it leaves when it is killed goes with the rest of a failed build.
+                env={**os.environ, "TMPDIR": str(log_path.parent)},
             )
         assert process.stdout is not None
         try:
             buffer = b""
             async for data in process.stdout:
-                *lines, buffer = (buffer + data).split(b"\n")
+                *lines, buffer = (buffer[-LINE_LIMIT_BYTES:] + data).split(b"\n")
                 for line in lines:
                     text = line.decode(errors="replace")
                     step = text.removeprefix("step: ") if text.startswith("step: ") else ""

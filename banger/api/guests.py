@@ -16,6 +16,9 @@ from banger.kernel.rpc import CallContext, Received
 from banger.model import requests
 from banger.model.requests import ExecResult, Input, Output, Resize, SendSignal
 
+ENTRIES_AT_ONCE = 1000
+"""A thousand of the longest names are well below the frame's limit."""
+
 
 async def execute(backend: Backend, request: requests.Exec, context: CallContext) -> ExecResult:
     link = await backend.link(request.name)
@@ -92,8 +95,10 @@ async def write_file(backend: Backend, request: requests.WriteFile, context: Cal
 
 async def list_directory(
     backend: Backend, request: requests.ListDirectory, context: CallContext
-) -> list[requests.DirectoryEntry]:
-    return await agent.list_directory(await backend.link(request.name), request.path)
+) -> None:
+    entries = await agent.list_directory(await backend.link(request.name), request.path)
+    for at in range(0, len(entries), ENTRIES_AT_ONCE):
+        await context.send(requests.Listing(entries[at : at + ENTRIES_AT_ONCE]))
 
 
 async def make_directory(

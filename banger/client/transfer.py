@@ -20,9 +20,11 @@ from banger.kernel.errors import BangerError, NotFound, UsageError
 from banger.model.names import check_name
 from banger.model.requests import (
     AnyOutput,
+    DirectoryEntry,
     FileInfo,
     Input,
     ListDirectory,
+    Listing,
     MakeDirectory,
     Output,
     ReadFile,
@@ -88,12 +90,21 @@ class Transfer:
 
     def _is_directory(self, vm: str, path: PurePosixPath) -> bool:
         try:
-            self._connection.call(ListDirectory(vm, str(path)))
+            self._list(vm, path)
         except (NotFound, UsageError) as error:
             if isinstance(error, NotFound) and f"VM {vm!r}" in error.message:
                 raise
             return False
         return True
+
+    def _list(self, vm: str, path: PurePosixPath) -> list[DirectoryEntry]:
+        entries: list[DirectoryEntry] = []
+        self._connection.call(
+            ListDirectory(vm, str(path)),
+            items=Listing,
+            on_item=lambda part: entries.extend(part.entries),
+        )
+        return entries
 
     # --- to the guest ---
 
@@ -142,7 +153,7 @@ class Transfer:
     ) -> None:
         if depth > DEPTH_LIMIT:
             raise BangerError(f"{vm}:{path} lies deeper than {DEPTH_LIMIT} directories")
-        entries = self._connection.call(ListDirectory(vm, str(path)))
+        entries = self._list(vm, path)
         target.mkdir(exist_ok=True)
         self.report.directories += 1
         for entry in entries:

@@ -6,6 +6,7 @@ import errno
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated
 
 import msgspec
 import trio
@@ -24,12 +25,22 @@ _SIZE = struct.Struct(">HH")
 _COUNT = struct.Struct(">I")
 
 _STDIN, _STDIN_EOF, _RESIZE, _SIGNAL = 0x01, 0x02, 0x03, 0x04
+_PROGRAM_AT_FAULT = "can't execute "
+"""Begins the agent's message then; errors of the user or the directory begin otherwise."""
 _START_ERRORS: dict[int, type[GuestError]] = {
     errno.ENOENT: CommandNotFound,
     errno.EACCES: NotExecutable,
     errno.ENOEXEC: NotExecutable,
 }
 _STDOUT, _STDERR, _STDIN_CREDIT, _EXIT = 0x11, 0x12, 0x13, 0x14
+
+
+class _Exit(msgspec.Struct, frozen=True):
+    """The agent's report; a newer agent may say more."""
+
+    code: Annotated[int, msgspec.Meta(ge=-1, le=255)]
+    signal: Annotated[int, msgspec.Meta(ge=0, le=64)]
+    timed_out: bool
 
 
 class ExecSession:
@@ -59,9 +70,10 @@ class ExecSession:
                 self._credit = trio.Event()
             elif kind == _EXIT:
                 try:
-                    self.result = msgspec.json.decode(payload, type=ExecResult)
+                    found = msgspec.json.decode(payload, type=_Exit)
                 except BAD_BYTES as error:
                     raise GuestError(f"the agent's exit report is not valid: {error}") from None
+                self.result = ExecResult(found.code, found.signal, found.timed_out)
             else:
                 raise GuestError(f"the guest agent sent an unknown frame, type {kind:#x}")
         if self._received:
@@ -129,18 +141,10 @@ async def open_exec(link: AgentLink, request: Exec) -> AsyncIterator[ExecSession
                 "/v1/exec", "banger-exec", msgspec.json.encode(body)
             )
         except AgentFailure as error:
-            raise _START_ERRORS.get(error.errno, AgentFailure)(error.message) from None
+            if error.message.startswith(_PROGRAM_AT_FAULT) and error.errno in _START_ERRORS:
+                raise _START_ERRORS[error.errno](error.message) from None
+            raise
         session = ExecSession(connection, received)
         yield session
         if session.result is not None:
             connection.restart()
-
-
-async def run_quietly(link: AgentLink, *argv: str) -> ExecResult:
-    """Run a command to its end, its output thrown away."""
-    async with open_exec(link, Exec(name="guest", argv=list(argv))) as session:
-        await session.end_input()
-        async for _ in session.outputs():
-            pass
-        assert session.result is not None
-        return session.result

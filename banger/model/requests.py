@@ -231,7 +231,15 @@ class DirectoryEntry(Reply, frozen=True):
     info: FileInfo
 
 
-class ListDirectory(Request[list[DirectoryEntry]], frozen=True, tag="file.list"):
+class Listing(Reply, frozen=True):
+    """A part of a directory's listing; in whole it may be larger than a frame."""
+
+    entries: list[DirectoryEntry]
+
+
+class ListDirectory(Request[None], frozen=True, tag="file.list"):
+    """stream: Listing."""
+
     name: VmName
     path: GuestPath
 

@@ -78,7 +78,7 @@ class QemuMachine:
             with trio.fail_after(START_DEADLINE_S):
                 self._qmp = QmpClient(await trio.open_unix_socket(str(self._runtime / _QMP)))
                 await self._qmp.negotiate()
-        except (OSError, ConnectionLost, trio.TooSlowError) as error:
+        except (OSError, ConnectionLost, VmmError, trio.TooSlowError) as error:
             await self.kill()
             raise VmmError(f"QEMU did not come up: {self._last_words() or error}") from None
         task_status.started()

@@ -50,7 +50,9 @@ class QmpClient:
         if (await self._line()).greeting is None:
             raise VmmError("QEMU's control socket did not greet")
         await self._send("qmp_capabilities", {}, 0, None)
-        if (await self._line()).result is msgspec.UNSET:
+        while (reply := await self._line()).event is not None:
+            pass
+        if reply.result is msgspec.UNSET:
             raise VmmError("QEMU's control socket refused the negotiation")
 
     async def next_event(self) -> str:

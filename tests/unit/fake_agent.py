@@ -161,7 +161,7 @@ class FakeAgent:
         argv = request["argv"]
         assert isinstance(argv, list)
         if argv[0] not in ("echo", "cat", "true", "false", "sleep"):
-            await wire.send(reply(422, b'{"error":"not found","errno":2}'))
+            await wire.send(reply(422, b'{"error":"can\'t execute it: not found","errno":2}'))
             return
         await wire.send(SWITCHING)
         self.sessions += 1

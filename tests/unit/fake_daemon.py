@@ -20,6 +20,7 @@ from banger.model.requests import (
     FileInfo,
     Input,
     ListDirectory,
+    Listing,
     MakeDirectory,
     Output,
     ReadFile,
@@ -43,7 +44,8 @@ class GuestFiles:
     def answer(self, request: Any) -> Iterator[object]:
         match request:
             case ListDirectory(_, path):
-                yield self.listings.get(path) or self._listing(path)
+                yield Listing(self.listings.get(path) or self._listing(path))
+                yield None
             case ReadFile(_, path):
                 if path not in self.files:
                     raise NotFound(f"{path}: no such file")

@@ -11,7 +11,7 @@ import pytest
 from banger.client.connection import Connection
 from banger.client.transfer import DEPTH_LIMIT, GuestPlace, Transfer, parse_place
 from banger.kernel.errors import BangerError, NotFound, UsageError
-from banger.model.requests import DirectoryEntry, FileInfo, ListDirectory
+from banger.model.requests import DirectoryEntry, FileInfo, ListDirectory, Listing
 from tests.unit.fake_daemon import GuestFiles, serving
 
 BIG = bytes(range(256)) * 4000
@@ -189,7 +189,8 @@ def test_guest_that_lies_about_a_size(copying: Copying) -> None:
 
 def test_guest_whose_directories_never_end(copying: Copying) -> None:
     def deeper(request: object) -> Iterator[object]:
-        yield [DirectoryEntry("d", FileInfo("directory", 0o755, 0))]
+        yield Listing([DirectoryEntry("d", FileInfo("directory", 0o755, 0))])
+        yield None
 
     path = copying.here.parent / "deep"
     with (
