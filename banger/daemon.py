@@ -32,16 +32,17 @@ from banger.host import keys
 from banger.host.paths import Paths, check_socket_path, make_private
 from banger.host.user import group_id
 from banger.kernel import wire
+from banger.kernel.actor import sole_declared_error
 from banger.kernel.bus import Bus
 from banger.kernel.errors import BangerError, Conflict, HostNotReady
 from banger.kernel.rpc import CallContext, Peer, RpcServer, listen
 from banger.kernel.store import RecordStore
-from banger.kernel.supervisor import Supervisor
+from banger.kernel.supervisor import Child, Supervisor
 from banger.model.image import ImageRecord
 from banger.model.requests import AnyFeed, AnyRequest
 from banger.model.settings import Settings
 from banger.model.vm import VmRecord
-from banger.settings import load_settings
+from banger.settings import load_settings, parse_flags
 from banger.vmm.base import DriverContext
 from banger.vmm.registry import load_driver
 
@@ -56,15 +57,22 @@ async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> Non
     """Serve until told to stop. ``ready`` is a descriptor to report success on."""
     group = _socket_group(settings)
     bus = Bus()
-    vms = RecordStore(paths.vms, VmRecord)
-    images = RecordStore(paths.images, ImageRecord)
+    vms = RecordStore(paths.vms, VmRecord, key_of=lambda vm: vm.name)
+    images = RecordStore(paths.images, ImageRecord, key_of=lambda image: image.id)
 
     def vm_records() -> list[VmRecord]:
         return list(vms.load_all()[0].values())
 
     driver = load_driver(settings.text("vm.driver"), DriverContext(settings, paths))
+    stop = trio.Event()
+    failed: list[Child] = []
+
+    def give_up(child: Child) -> None:
+        failed.append(child)
+        stop.set()
+
     async with trio.open_nursery() as nursery:
-        supervisor = Supervisor(nursery)
+        supervisor = Supervisor(nursery, on_give_up=give_up)
         supervisor.start("lifecycle-log", lambda: LifecycleLog(paths.lifecycle_log, bus))
         taps = supervisor.start(
             "tap-pool",
@@ -99,6 +107,7 @@ async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> Non
             identity=key.private,
             accelerator=lambda: driver.accelerator,
             testing=bool(os.environ.get(TESTING_VARIABLE)),
+            stop=stop,
         )
         async with _serving(paths, backend, group):
             log.info("bangerd %s is ready at %s", banger.__version__, paths.socket)
@@ -114,6 +123,9 @@ async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> Non
             except BangerError as error:
                 log.warning("idle TAPs were left: %s", error)
         nursery.cancel_scope.cancel()
+    for child in failed:
+        # Without it the daemon is of no use; whoever starts it again starts afresh.
+        raise BangerError(f"{child.ref.name} crashed too often, at last with {child.failure!r}")
 
 
 @asynccontextmanager
@@ -150,7 +162,7 @@ async def _told_to_stop(by_client: trio.Event) -> None:
 
             nursery.start_soon(on_signal)
             await by_client.wait()
-            log.info("stopping as a client asked")
+            log.info("stopping: a client asked, or an actor was given up")
             nursery.cancel_scope.cancel()
 
 
@@ -229,20 +241,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bangerd", description="banger's daemon")
     parser.add_argument("--version", action="version", version=banger.__version__)
     parser.add_argument("--log-file", action="store_true", help="log to a file, not to stderr")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="use this value of a setting",
+    )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.umask(0o077)
     try:
         paths = Paths.here()
-        settings = load_settings(paths.config_file, os.environ)
+        settings = load_settings(paths.config_file, os.environ, parse_flags(arguments.set))
         _make_directories(paths)
         with _locked(paths):
             level = settings.text("daemon.log_level")
             _start_logging(paths, level, foreground=not arguments.log_file)
-            trio.run(run_daemon, paths, settings, arguments.ready_fd, strict_exception_groups=True)
-    except* BangerError as group:
-        error = group.exceptions[0]
-        sys.exit(f"bangerd: {error}")
+            trio.run(run_daemon, paths, settings, arguments.ready_fd)
+    except Exception as error:
+        declared = sole_declared_error(error)
+        if declared is None:
+            # Nobody reads the stderr of a daemon that a command has started.
+            log.critical("bangerd ends by a bug", exc_info=error)
+            raise
+        sys.stderr.write(f"bangerd: {declared}\n")
+        sys.exit(declared.exit_code)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from banger.kernel.errors import UsageError
 from banger.model.settings import BY_KEY, SETTINGS, Origin, Settings
 
 FILE_LIMIT_BYTES = 1 << 20
+
+
+def parse_flags(items: Iterable[str]) -> dict[str, object]:
+    """``KEY=VALUE`` as given on an argument line. Raises `UsageError`."""
+    flags: dict[str, object] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"--set {item!r} is not KEY=VALUE")
+        flags[key] = value
+    return flags
 
 
 def load_settings(
@@ -38,7 +49,7 @@ def load_settings(
         if setting.variable in environ:
             put(setting.key, environ[setting.variable], setting.variable)
     for key, value in (flags or {}).items():
-        put(key, value, "flag")
+        put(key, value, "--set")
     return Settings(found)
 
 

@@ -125,7 +125,8 @@ class BringUp:
 
     async def _take_address(self) -> str:
         lease = await self._services.taps.ask(AcquireAddress(self.record.id))
-        self.record = msgspec.structs.replace(self.record, address=lease.address, mac=lease.mac)
+        # Saved at once: a pool that is built anew knows who has which address from the records.
+        await self.save(address=lease.address, mac=lease.mac)
         return lease.address
 
     async def _return_address(self) -> None:

@@ -92,9 +92,9 @@ class Fleet(Actor):
                     envelope.reply(self._find(name).ref)
                 case DeleteVm(name):
                     child = self._find(name)
-                    await child.ref.ask(vm.Delete())
-                    await child.finished.wait()
-                    self._vms.pop(name, None)
+                    if (await child.ref.ask(vm.Describe())).state is not VmState.DELETING:
+                        await child.ref.ask(vm.Delete())
+                    await self._ended(name, child)
                     envelope.reply(None)
                 case ListVms():
                     envelope.reply(await self._list())
@@ -133,8 +133,7 @@ class Fleet(Actor):
             if not envelope.answered:
                 # Its actor undoes what was done, and ends; only then is the name free.
                 with trio.CancelScope(shield=True):
-                    await child.finished.wait()
-                self._vms.pop(name, None)
+                    await self._ended(name, child)
 
     def _keep(self, name: str, fresh: VmRecord | None = None) -> Child:
         """Start the VM's actor, and drop it from the list when it has ended."""
@@ -150,10 +149,14 @@ class Fleet(Actor):
         self._nursery.start_soon(self._await_end, name, child)
         return child
 
-    async def _await_end(self, name: str, child: Child) -> None:
+    async def _ended(self, name: str, child: Child) -> None:
+        """Wait for the actor's end. The name may then be another VM's already."""
         await child.finished.wait()
         if self._vms.get(name) is child:
             del self._vms[name]
+
+    async def _await_end(self, name: str, child: Child) -> None:
+        await self._ended(name, child)
         if child.failure is not None:
             await self._give_up(name, child.failure)
 
@@ -166,7 +169,7 @@ class Fleet(Actor):
             record = await run_blocking(store.load, name)
             failed = msgspec.structs.replace(record, state=VmState.FAILED, reason=reason)
             await run_blocking(store.save, name, failed)
-        except (OSError, CorruptRecord) as error:
+        except (OSError, BangerError) as error:
             self._quarantined[name] = CorruptRecord(f"VM {name!r}: {error}")
             return
         self._keep(name)

@@ -53,7 +53,7 @@ class AddressLease(msgspec.Struct, frozen=True):
 
 
 class Holding(msgspec.Struct, frozen=True):
-    """What a record says a VM has: its address, and whether a TAP may be in use."""
+    """What a record says a VM has; ``address`` is "" until it was given one."""
 
     vm_id: str
     address: str
@@ -191,8 +191,8 @@ class TapPool(Actor):
         if found is not None and found.gateway is not None:
             return found.gateway
         taken = netlink.host_networks(except_bridge=self._bridge)
-        if self._subnet_file.exists():
-            remembered = IPv4Interface(self._subnet_file.read_text().strip())
+        remembered = self._remembered_gateway()
+        if remembered is not None:
             if not any(remembered.network.overlaps(network) for network in taken):
                 return remembered
             if self._addresses or any(holding.address for holding in self._holdings()):
@@ -203,6 +203,17 @@ class TapPool(Actor):
         chosen = _gateway(netlink.choose_subnet(taken))
         write_durably(self._subnet_file, f"{chosen}\n".encode())
         return chosen
+
+    def _remembered_gateway(self) -> IPv4Interface | None:
+        try:
+            return IPv4Interface(self._subnet_file.read_text().strip())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise HostNotReady(
+                f"{self._subnet_file} can't be read: {error}",
+                hint="write the gateway into it, like 172.31.0.1/22, or remove it",
+            ) from None
 
     async def _acquire_address(self, vm_id: str) -> AddressLease:
         network = await self._prepare()
@@ -245,14 +256,21 @@ class TapPool(Actor):
             return
         try:
             if len(self._idle) < self._size:
-                idle = self._next_name()
-                await run_blocking(netlink.release_tap, name, idle)
-                self._idle.append(idle)
+                self._idle.append(await self._make_idle(name))
             else:
                 await run_blocking(netlink.delete_tap, name)
         except NotFound:
             log.warning("leased TAP %s has disappeared", name)
         del self._leased[vm_id]
+
+    async def _make_idle(self, name: str) -> str:
+        while True:
+            idle = self._next_name()
+            try:
+                await run_blocking(lambda new=idle: netlink.release_tap(name, new))
+            except Conflict:
+                continue  # another bridge's
+            return idle
 
     async def _refill(self) -> None:
         while True:
@@ -272,7 +290,7 @@ class TapPool(Actor):
             try:
                 await run_blocking(lambda new=name: netlink.create_tap(new, bridge=self._bridge))
             except Conflict:
-                continue  # of another bridge
+                continue  # another bridge's
             except NotFound:
                 log.warning("bridge %s has disappeared; making it again", self._bridge)
                 if self._network is network:
@@ -286,8 +304,10 @@ class TapPool(Actor):
     async def _dismantle(self) -> None:
         self._size = 0
         async with self._making:
-            while self._idle:
-                await run_blocking(netlink.delete_tap, self._idle.pop())
+            # Each deletion waits for the kernel for a tenth of a second or more: all at once.
+            async with trio.open_nursery() as nursery:
+                while self._idle:
+                    nursery.start_soon(run_blocking, netlink.delete_tap, self._idle.pop())
             if not self._leased and self._network is not None:
                 self._network = None
                 await run_blocking(netlink.delete_bridge, self._bridge)

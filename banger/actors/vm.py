@@ -29,9 +29,9 @@ from banger.kernel.actor import (
     cancelled_when_abandoned,
     sole_declared_error,
 )
-from banger.kernel.errors import BangerError
+from banger.kernel.errors import BangerError, HostNotReady, VmmError
 from banger.kernel.message import Fault, Request
-from banger.kernel.stages import Stage, StageTiming, run_stages
+from banger.kernel.stages import Stage, StageTiming, run_stages, undo_stages
 from banger.model.clock import rfc3339
 from banger.model.events import (
     OperationEnded,
@@ -193,6 +193,7 @@ class VmActor(Actor):
         name = type(envelope.request).__name__.lower()
         begun = trio.current_time()
         problem = ""
+        failure: BaseException | None = None
         with envelope:
             try:
                 await operation()
@@ -200,12 +201,16 @@ class VmActor(Actor):
                     problem = "its client went away"
                 envelope.reply(None if self._state is VmState.DELETING else self._view())
             except BaseException as error:
-                declared = sole_declared_error(error)
-                problem = str(declared or repr(error))
+                failure = error
+                crash = repr(error) if isinstance(error, Exception) else "interrupted"
+                problem = str(sole_declared_error(error) or crash)
                 raise
             finally:
                 duration_ms = (trio.current_time() - begun) * 1000
                 self._publish(OperationEnded(self._vm, name, duration_ms, problem))
+        if failure is not None and self._state in (VmState.STOPPING, VmState.DELETING):
+            # It stopped half-way, and what is true now is found out by a fresh start.
+            raise RuntimeError(f"{name} of VM {self._vm!r} failed half-way") from failure
         if self._state in (VmState.CREATING, VmState.DELETING):
             # Undone or deleted: there is nothing left to be the actor of.
             self._publish(VmGone(self._vm))
@@ -215,10 +220,10 @@ class VmActor(Actor):
 
     async def _create(self, request: Create, envelope: Envelope[Any]) -> None:
         bring_up = self._bring_up()
+        stages = bring_up.create_stages(start=request.start)
+        state = VmState.RUNNING if request.start else VmState.STOPPED
         async with cancelled_when_abandoned(envelope):
-            stages = bring_up.create_stages(start=request.start)
-            await self._run_stages("create", stages, request.fault)
-            await self._settle(bring_up, VmState.RUNNING if request.start else VmState.STOPPED)
+            await self._run_stages("create", bring_up, stages, state, request.fault)
 
     async def _start(self, fault: Fault | None, before: VmState, envelope: Envelope[Any]) -> None:
         try:
@@ -228,18 +233,18 @@ class VmActor(Actor):
             if self._state is VmState.STARTING:
                 self._machine = None
                 with trio.CancelScope(shield=True):
-                    await self._save(state=before, process=None)
-                self._enter(before)
+                    await self._note(state=before, process=None)
+                self._enter(before, self._record.reason)
 
     async def _bring_back_up(self, fault: Fault | None) -> None:
         async with self._cleaning:
             await self._save(state=VmState.STARTING)
         bring_up = self._bring_up()
-        await self._run_stages("start", bring_up.start_stages(), fault)
-        await self._settle(bring_up, VmState.RUNNING)
+        stages = bring_up.start_stages()
+        await self._run_stages("start", bring_up, stages, VmState.RUNNING, fault)
 
     async def _stop(self, *, force: bool) -> None:
-        await self._save(state=VmState.STOPPING)
+        await self._note(state=VmState.STOPPING)
         if self._machine is not None:
             await shut_down(
                 self._vm,
@@ -250,7 +255,7 @@ class VmActor(Actor):
                 timeout_s=self._services.stop_timeout_s,
             )
         await self._free_runtime()
-        await self._save(state=VmState.STOPPED, process=None, reason="")
+        await self._note(state=VmState.STOPPED, process=None, reason="")
         self._enter(VmState.STOPPED)
 
     async def _restart(self, envelope: Envelope[Any]) -> None:
@@ -259,7 +264,8 @@ class VmActor(Actor):
         await self._start(None, VmState.STOPPED, envelope)
 
     async def _delete(self) -> None:
-        await self._save(state=VmState.DELETING)
+        async with self._cleaning:
+            await self._note(state=VmState.DELETING)
         await self._remove()
 
     def _bring_up(self) -> BringUp:
@@ -269,8 +275,15 @@ class VmActor(Actor):
         )
 
     async def _run_stages(
-        self, operation: str, stages: list[Stage[None]], fault: Fault | None
+        self,
+        operation: str,
+        bring_up: BringUp,
+        stages: list[Stage[None]],
+        state: VmState,
+        fault: Fault | None,
     ) -> None:
+        """Bring the VM into the state, or leave nothing of the attempt."""
+
         def finished(timing: StageTiming) -> None:
             self._publish(
                 StageFinished(self._vm, operation, timing.name, timing.duration_ms, timing.note)
@@ -283,20 +296,25 @@ class VmActor(Actor):
             finished=finished,
             fault=fault,
         )
+        try:
+            await self._settle(bring_up, state)
+        except BaseException:
+            await undo_stages(stages, None)
+            raise
 
     async def _settle(self, bring_up: BringUp, state: VmState) -> None:
         """Take over what was brought up."""
         await bring_up.save(state=state, reason="")
+        if self._vmm_ended.is_set():
+            raise VmmError(await self._last_words())
+        # From here on nothing waits, so nothing can be cancelled half-way.
         self._record = bring_up.record
         self._link = bring_up.link
         self._enter(state)
-        if state is VmState.RUNNING and self._vmm_ended.is_set():
-            await self._ended_by_itself()
 
     async def _remove(self) -> None:
         """End the VMM if one runs, give everything back, delete the record last."""
-        async with self._cleaning:
-            machine = self._machine or await self._find_machine()
+        machine = self._machine or await self._find_machine()
         if machine is not None:
             await machine.kill()
             machine.close()
@@ -348,7 +366,7 @@ class VmActor(Actor):
         self._enter(state, reason)
         async with self._cleaning:
             await self._free_runtime()
-            await self._save(state=state, reason=reason, process=None)
+            await self._note(state=state, reason=reason, process=None)
 
     async def _last_words(self) -> str:
         """Wait for the VMM's end; what the guest said last."""
@@ -394,13 +412,13 @@ class VmActor(Actor):
                 reason = "its VMM ended while the daemon was not running"
         await self._free_runtime()
         if state is not record.state:
-            await self._save(state=state, reason=reason, process=None)
+            await self._note(state=state, reason=reason, process=None)
         self._enter(state, reason)
 
     async def _adopt(self, machine: Machine) -> None:
         self._link = AgentLink(machine.dial, self._services.driver.traits.agent_channels)
         await self._watch(machine)
-        await self._save(state=VmState.RUNNING, reason="", process=machine.identity)
+        await self._note(state=VmState.RUNNING, reason="", process=machine.identity)
         self._enter(VmState.RUNNING)
 
     # --- state ---
@@ -413,6 +431,13 @@ class VmActor(Actor):
     async def _save(self, **changes: object) -> None:
         self._record = msgspec.structs.replace(self._record, **changes)
         await run_blocking(self._services.store.save, self._vm, self._record)
+
+    async def _note(self, **changes: object) -> None:
+        """Save what `_recover` would find out without it, so a full disk stops no one."""
+        try:
+            await self._save(**changes)
+        except HostNotReady as error:
+            log.error("VM %s: %s", self._vm, error)  # noqa: TRY400 - no bug to be traced
 
     def _publish(self, event: Any) -> None:
         self._services.bus.publish(event)

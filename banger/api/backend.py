@@ -35,9 +35,9 @@ class Backend:
     accelerator: Callable[[], str | None]
     """"kvm" or "tcg"; None while nobody has asked for a machine yet."""
     testing: bool
+    stop: trio.Event
+    """Set when the daemon is to stop."""
     started: float = field(default_factory=trio.current_time)
-    stop: trio.Event = field(default_factory=trio.Event)
-    """Set when a client asks the daemon to stop."""
 
     async def vm(self, name: str) -> Ref:
         return await self.fleet.ask(FindVm(name))

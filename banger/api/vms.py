@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 
+import msgspec
 import trio
 
 from banger.actors import fleet, vm
 from banger.actors.images import FindImage
 from banger.api.backend import Backend
 from banger.guest import agent
-from banger.kernel.errors import Conflict, IllegalState, TimedOut, UsageError
-from banger.kernel.message import Event
+from banger.kernel.errors import Conflict, ConnectionLost, IllegalState, TimedOut, UsageError
+from banger.kernel.message import Event, Lost
 from banger.kernel.rpc import CallContext
 from banger.model import requests
 from banger.model.image import ImageRecord
@@ -43,6 +44,7 @@ async def create(backend: Backend, request: requests.CreateVm, context: CallCont
         memory_mib=request.memory_mib or backend.settings.number("vm.memory_mib"),
         disk_bytes=_disk_bytes(backend, request, image),
     )
+    _check_spec(spec)
     if request.name is not None:
         return await _create(backend, request, request.name, spec, image.id, context)
     while True:
@@ -61,6 +63,16 @@ async def _create(
 ) -> VmView:
     order = fleet.CreateVm(name, spec, image_id, request.start, request.fault)
     return await backend.with_progress(context, _of(name), lambda: backend.fleet.ask(order))
+
+
+def _check_spec(spec: VmSpec) -> None:
+    """What settings and image added to the request was not checked with it."""
+    try:
+        msgspec.convert(msgspec.to_builtins(spec), VmSpec)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"no VM can have that shape: {error}", hint="see the settings vm.* and their limits"
+        ) from None
 
 
 def _disk_bytes(backend: Backend, request: requests.CreateVm, image: ImageRecord) -> int:
@@ -135,13 +147,15 @@ async def _wait(backend: Backend, name: str, condition: WaitCondition) -> VmView
                 case WaitCondition.RUNNING, VmState.RUNNING:
                     return view
                 case WaitCondition.SSH, VmState.RUNNING:
-                    if (await _health(backend, name)).ssh:
-                        return view
+                    # A guest that reboots, or a VM that is being stopped, does not answer.
+                    with suppress(ConnectionLost, TimedOut, IllegalState):
+                        if (await _health(backend, name)).ssh:
+                            return view
                     # The guest tells of nothing by itself; asking its agent is cheap.
                     await trio.sleep(SSH_PROBE_PAUSE_S)
                     continue
             async for event in events:
-                if getattr(event, "vm", None) == name:
+                if isinstance(event, Lost) or getattr(event, "vm", None) == name:
                     break
 
 

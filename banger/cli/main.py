@@ -15,6 +15,7 @@ code   meaning
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -29,6 +30,7 @@ INTERRUPTED_CODE = 130
 
 
 def main() -> None:
+    _open_standard_streams()
     arguments = sys.argv[1:]
     # What follows '--' is a guest's command: its flags are not ours.
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -64,6 +66,12 @@ def run(arguments: list[str], *, json: bool, debug: bool) -> int:
         # Whoever read our output has enough; nothing may be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        # A full disk behind our output, say.
+        if debug:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        return _report(BangerError(f"can't go on: {where}{error.strerror or error}"), json)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -72,12 +80,27 @@ def run(arguments: list[str], *, json: bool, debug: bool) -> int:
 
 
 def _report(error: BangerError, json: bool) -> int:
-    if json:
-        document = msgspec.json.encode({"error": ErrorReply.of(error)})
-        sys.stdout.write(msgspec.json.format(document).decode() + "\n")
-    else:
-        sys.stderr.write(printable(f"banger: {error}", limit=ERROR_TEXT_LIMIT) + "\n")
+    # When the stream is the trouble, the exit code has to do.
+    with contextlib.suppress(OSError):
+        if json:
+            document = msgspec.json.encode({"error": ErrorReply.of(error)})
+            sys.stdout.write(msgspec.json.format(document).decode() + "\n")
+            sys.stdout.flush()
+        else:
+            sys.stderr.write(printable(f"banger: {error}", limit=ERROR_TEXT_LIMIT) + "\n")
+            sys.stderr.flush()
     return error.exit_code
+
+
+def _open_standard_streams() -> None:
+    """Those our caller has closed go nowhere; else the next file opened would be one of them."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _one_line(text: str) -> str:

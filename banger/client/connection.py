@@ -18,6 +18,7 @@ from banger.kernel.message import Request, reply_type
 R = TypeVar("R")
 
 RECEIVE_BYTES = 64 << 10
+CALLS_AT_ONCE = 64
 
 
 class Connection:
@@ -91,10 +92,15 @@ class Connection:
                     raise AssertionError((call_id, message))
 
     def call_all(self, requests: Sequence[Request[R]]) -> list[R | BangerError]:
-        """Send all requests at once; their results or errors in the same order."""
-        calls = {self.begin(request): request for request in requests}
+        """Send the requests, many at once; their results or errors in the same order."""
+        calls: dict[int, Request[R]] = {}
         outcomes: dict[int, R | BangerError] = {}
-        while len(outcomes) < len(calls):
+        waiting = deque(requests)
+        while len(outcomes) < len(requests):
+            # Not all: the daemon refuses what is too many, and stops reading while we don't.
+            while waiting and len(calls) - len(outcomes) < CALLS_AT_ONCE:
+                request = waiting.popleft()
+                calls[self.begin(request)] = request
             match self.receive():
                 case wire.Done(call_id, result):
                     kind = reply_type(type(calls[call_id]))

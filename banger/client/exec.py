@@ -135,7 +135,8 @@ class _Session:
         for number in self._wakeup.recv(64):
             if number == signal.SIGWINCH:
                 size = os.get_terminal_size(_STDOUT)
-                self._feed(Resize(size.lines, size.columns))
+                if size.lines and size.columns:  # a terminal that tells its size
+                    self._feed(Resize(size.lines, size.columns))
             else:
                 self._feed(SendSignal(number))
 

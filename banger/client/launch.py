@@ -7,12 +7,17 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from banger.client.connection import Connection
+from banger.host import process
 from banger.host.paths import SYSTEM_SOCKET, Paths, check_socket_path
-from banger.kernel.errors import BangerError, ConnectionLost, HostNotReady
+from banger.kernel.errors import BangerError, Conflict, ConnectionLost, HostNotReady
 
+TURN_DEADLINE_S = 15.0
+"""How long to wait for another daemon that starts or stops just now."""
+TURN_PAUSE_S = 0.1
 STOP_DEADLINE_S = 20.0
 
 _CAP_NET_ADMIN = 12
@@ -21,7 +26,9 @@ _CAP_NET_ADMIN = 12
 
 def connect(paths: Paths) -> Connection | None:
     """A connection to the daemon that runs: the user's own, else the system's. None: none runs."""
-    for path in dict.fromkeys((paths.socket, SYSTEM_SOCKET)):
+    # Root's own socket is the system's, unless root has asked for another place.
+    places = (paths.socket,) if os.geteuid() == 0 else (paths.socket, SYSTEM_SOCKET)
+    for path in places:
         try:
             return Connection(check_socket_path(path))
         except PermissionError:
@@ -45,8 +52,7 @@ def connect_or_start(paths: Paths) -> Connection:
     found = connect(paths)
     if found is None:
         _check_rights()
-        start(paths)
-        found = connect(paths)
+        found = start(paths) or connect(paths)
     if found is None:
         raise HostNotReady("the daemon ended right after its start", hint=f"see {paths.daemon_log}")
     return found
@@ -64,12 +70,37 @@ def _check_rights() -> None:
         )
 
 
-def start(paths: Paths) -> None:
-    """Start a daemon in a session of its own and wait until it serves."""
+def start(paths: Paths, flags: Sequence[str] = ()) -> Connection | None:
+    """Start a daemon in a session of its own and wait until it serves.
+
+    ``flags`` are settings for it, as ``KEY=VALUE``.
+    When another one has just started, a connection to that. Raises `HostNotReady`.
+    """
+    deadline = time.monotonic() + TURN_DEADLINE_S
+    while True:
+        code, said = _start(flags)
+        if code is None:
+            return None
+        if code != Conflict.exit_code or time.monotonic() > deadline:
+            break
+        # Another daemon has the lock and no socket: it has not got that far, or is ending.
+        time.sleep(TURN_PAUSE_S)
+        if (found := connect(paths)) is not None:
+            return found
+    lines = said.strip().splitlines() or ["no message"]
+    raise HostNotReady(
+        f"the daemon does not start: {lines[-1].removeprefix('bangerd: ')}",
+        hint=f"its log is {paths.daemon_log}",
+    )
+
+
+def _start(flags: Sequence[str]) -> tuple[int | None, str]:
+    """One attempt: None once the daemon serves, else its exit code and what it said."""
     read_end, write_end = os.pipe()
+    argv = [sys.executable, "-m", "banger.daemon", "--log-file", "--ready-fd", str(write_end)]
     try:
         daemon = subprocess.Popen(
-            [sys.executable, "-m", "banger.daemon", "--log-file", "--ready-fd", str(write_end)],
+            [*argv, *(f"--set={flag}" for flag in flags)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -81,26 +112,20 @@ def start(paths: Paths) -> None:
         os.close(write_end)
     with os.fdopen(read_end, "rb") as ready:
         # Ends with the word, or with the daemon: then nobody holds the other end any more.
-        said = ready.read()
-    if said:
-        daemon.returncode = 0  # it is meant to outlive us; Popen would complain
-        assert daemon.stderr is not None
-        daemon.stderr.close()
-        return
+        if ready.read():
+            daemon.returncode = 0  # it is meant to outlive us; Popen would complain
+            assert daemon.stderr is not None
+            daemon.stderr.close()
+            return None, ""
     _, stderr = daemon.communicate()
-    if connect(paths) is not None:
-        return  # another client was faster
-    lines = stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-    raise HostNotReady(
-        f"the daemon does not start: {lines[-1].removeprefix('bangerd: ')}",
-        hint=f"its log is {paths.daemon_log}",
-    )
+    return daemon.returncode, stderr.decode(errors="replace")
 
 
 def await_end(pid: int) -> None:
-    """Wait until the daemon with this pid has gone."""
+    """Wait until the daemon with this pid has ended, be it collected by its parent or not."""
+    daemon = process.identify(pid)
     deadline = time.monotonic() + STOP_DEADLINE_S
-    while Path(f"/proc/{pid}").exists():
+    while daemon is not None and process.identify(pid) == daemon:
         if time.monotonic() > deadline:
             raise BangerError(f"the daemon, pid {pid}, has not ended after {STOP_DEADLINE_S:.0f} s")
         time.sleep(0.01)

@@ -54,6 +54,8 @@ class Report(msgspec.Struct):
 
 def parse_place(text: str) -> GuestPlace | Path:
     """``NAME:/path`` is in a guest; anything else, and all with a slash before a colon, here."""
+    if not text:
+        raise UsageError("the name of a file is empty")
     name, colon, path = text.partition(":")
     if not colon or "/" in name:
         return Path(text)
@@ -166,6 +168,14 @@ class Transfer:
                 self.report.skipped.append(f"{vm}:{below}")
 
     def _download_file(self, vm: str, path: PurePosixPath, target: Path) -> None:
+        if not target.parent.is_dir():
+            raise NotFound(f"there is no directory {str(target.parent)!r} on this host")
+        if target.exists() and not target.is_file():
+            # The copy takes the place of what it is renamed to: of a device file, too.
+            raise UsageError(
+                f"{str(target)!r} is there already and is no regular file",
+                hint="choose another name",
+            )
         fd, temporary = tempfile.mkstemp(prefix=".banger-", dir=target.parent)
         with os.fdopen(fd, "wb") as file:
             try:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+
 from banger.commands.context import Context
-from banger.commands.declare import Command
+from banger.commands.declare import SETTINGS, Command
+from banger.settings import load_settings, parse_flags
 
 
-def run(context: Context) -> None:
-    origins = context.settings.origins.values()
+def run(context: Context, *, flags: tuple[str, ...]) -> None:
+    settings = load_settings(context.paths.config_file, os.environ, parse_flags(flags))
+    origins = settings.origins.values()
     context.document(
         [{"key": o.key, "value": o.value, "origin": o.origin, "help": o.help} for o in origins]
     )
@@ -18,5 +22,8 @@ def run(context: Context) -> None:
 COMMAND = Command(
     path=("config", "show"),
     summary="Show every setting, its value and where that comes from.",
+    details="These are the settings a daemon started here and now would have; one that runs "
+    "keeps those of its start.",
     run=run,
+    options=(SETTINGS,),
 )

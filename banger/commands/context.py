@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -15,7 +14,6 @@ from banger.client.connection import Connection
 from banger.host.paths import Paths
 from banger.kernel.errors import ERROR_TEXT_LIMIT, BangerError, ErrorReply
 from banger.kernel.message import Request
-from banger.model.settings import Settings
 from banger.model.text import printable
 
 R = TypeVar("R")
@@ -32,12 +30,6 @@ class Context:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
-
-    @cached_property
-    def settings(self) -> Settings:
-        from banger.settings import load_settings
-
-        return load_settings(self.paths.config_file, os.environ)
 
     @cached_property
     def daemon(self) -> Connection:

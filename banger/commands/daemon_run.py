@@ -4,15 +4,16 @@ import os
 import sys
 
 from banger.commands.context import Context
-from banger.commands.declare import Command
+from banger.commands.declare import SETTINGS, Command
 from banger.kernel.errors import UsageError
 
 
-def run(context: Context) -> None:
+def run(context: Context, *, flags: tuple[str, ...]) -> None:
     if context.json:
         raise UsageError("'daemon run' has no --json: it becomes the daemon")
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "banger.daemon"])  # noqa: S606
+    settings = [f"--set={flag}" for flag in flags]
+    os.execv(sys.executable, [sys.executable, "-m", "banger.daemon", *settings])  # noqa: S606
 
 
 COMMAND = Command(
@@ -20,4 +21,5 @@ COMMAND = Command(
     summary="Be the daemon, in the foreground.",
     run=run,
     mutates=True,
+    options=(SETTINGS,),
 )

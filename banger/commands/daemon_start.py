@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from banger.client import launch
 from banger.commands.context import Context
-from banger.commands.declare import Command
+from banger.commands.declare import SETTINGS, Command
 from banger.model.requests import GetStatus
 
 
-def run(context: Context) -> None:
+def run(context: Context, *, flags: tuple[str, ...]) -> None:
     running = launch.connect(context.paths)
     if running is None:
-        launch.start(context.paths)
+        launch.start(context.paths, flags)
     status = context.call(GetStatus())
     context.document(status)
     verb = "started" if running is None else "runs already"
@@ -22,4 +22,5 @@ COMMAND = Command(
     details="Every command that needs the daemon starts it by itself.",
     run=run,
     mutates=True,
+    options=(SETTINGS,),
 )

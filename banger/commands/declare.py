@@ -65,5 +65,8 @@ class Command(msgspec.Struct, frozen=True):
     mutates: bool = False
 
 
+SETTINGS = Option(
+    "flags", ("--set",), "Use this value of a setting.", metavar="KEY=VALUE", many=True
+)
 VM_NAME = Argument("name", "Name of the VM.", completion=Completion.VM)
 VM_NAMES = Argument("names", "Names of the VMs.", many=True, completion=Completion.VM)

@@ -23,7 +23,8 @@ def run(context: Context, *, source: str, target: str, user: str) -> None:
         elif isinstance(here, GuestPlace) and isinstance(there, Path):
             transfer.download(here, there)
     except OSError as error:
-        raise BangerError(f"can't copy: {error}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise BangerError(f"can't copy: {where}{error.strerror or error}") from error
     report = transfer.report
     context.document(report)
     for path in report.skipped:

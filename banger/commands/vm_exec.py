@@ -10,7 +10,6 @@ from banger.kernel.errors import UsageError
 from banger.model.names import check_name
 from banger.model.requests import Exec, ExecResult
 
-NOT_FOUND_CODE = 127
 TIMED_OUT_CODE = 124
 SIGNAL_CODE = 128
 """Plus the signal's number, as shells have it."""

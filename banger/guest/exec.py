@@ -52,6 +52,8 @@ class ExecSession:
         self._window = STDIN_WINDOW_BYTES
         self._credit = trio.Event()
         self._send_lock = trio.Lock()
+        self.torn = False
+        """A frame was sent in part only: the agent takes what follows for its rest."""
         self.result: ExecResult | None = None
 
     async def outputs(self) -> AsyncGenerator[Output | ErrorOutput, None]:
@@ -99,7 +101,9 @@ class ExecSession:
 
     async def _send(self, kind: int, payload: bytes = b"") -> None:
         async with self._send_lock:
+            self.torn = True
             await self._connection.send_raw(_HEADER.pack(kind, len(payload)) + payload)
+            self.torn = False
 
     async def _next_frame(self) -> tuple[int, bytes]:
         await self._fill(_HEADER.size)
@@ -146,5 +150,5 @@ async def open_exec(link: AgentLink, request: Exec) -> AsyncIterator[ExecSession
             raise
         session = ExecSession(connection, received)
         yield session
-        if session.result is not None:
+        if session.result is not None and not session.torn:
             connection.restart()

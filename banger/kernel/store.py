@@ -10,6 +10,7 @@ Everything here blocks; the daemon calls it in threads.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from banger.kernel.errors import CorruptRecord
+from banger.kernel.errors import CorruptRecord, HostNotReady
 
 T = TypeVar("T", bound=msgspec.Struct)
 Migration = Callable[[Any], Any]
@@ -45,8 +46,11 @@ class RecordStore(Generic[T]):
         *,
         version: int = 1,
         migrations: Mapping[int, Migration] | None = None,
+        key_of: Callable[[T], str] | None = None,
     ) -> None:
+        """``key_of`` tells the key that a record itself claims; the copy of one is quarantined."""
         self.root = root
+        self._key_of = key_of
         self._type = record_type
         self._version = version
         self._migrations = dict(migrations or {})
@@ -55,20 +59,29 @@ class RecordStore(Generic[T]):
         return self.root / key
 
     def save(self, key: str, record: T) -> None:
-        """Write the record durably, making its directory when needed."""
+        """Write the record durably, making its directory when needed.
+
+        Raises `HostNotReady` when that can't be done; then the old record is still there.
+        """
         directory = self.directory(key)
         document = _Versioned(self._version, msgspec.to_builtins(record))
         data = msgspec.json.format(msgspec.json.encode(document))
         made = not directory.exists()
-        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         try:
-            write_durably(directory / RECORD, data)
-        except BaseException:
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            try:
+                write_durably(directory / RECORD, data)
+            except BaseException:
+                if made:
+                    directory.rmdir()
+                raise
             if made:
-                directory.rmdir()
-            raise
-        if made:
-            sync_directory(self.root)
+                sync_directory(self.root)
+        except OSError as error:
+            raise HostNotReady(
+                f"{directory / RECORD} can't be written: {error.strerror}",
+                hint="is the disk full?" if error.errno == errno.ENOSPC else "",
+            ) from error
 
     def load(self, key: str) -> T:
         """Read one record. Raises FileNotFoundError or `CorruptRecord`."""
@@ -94,9 +107,12 @@ class RecordStore(Generic[T]):
         try:
             for version in range(document.version, self._version):
                 plain = self._migrations[version](plain)
-            return msgspec.convert(plain, self._type)
+            record = msgspec.convert(plain, self._type)
         except Exception as error:  # a migration can stumble over anything
             raise self._corrupt(path, str(error) or repr(error)) from error
+        if self._key_of is not None and self._key_of(record) != key:
+            raise self._corrupt(path, f"it is the record of {self._key_of(record)!r}")
+        return record
 
     def load_all(self) -> tuple[dict[str, T], dict[str, CorruptRecord]]:
         """Every readable record by key, and the quarantined ones with the reason."""

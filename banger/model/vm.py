@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from ipaddress import IPv4Address
 from typing import Annotated
 
 import msgspec
@@ -18,6 +19,7 @@ MEMORY_MIB_MAX = 1 << 20
 DISK_BYTES_MIN = 64 * MIB
 DISK_BYTES_MAX = 16 * TIB
 
+MachineId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Vcpus = Annotated[int, msgspec.Meta(ge=1, le=VCPUS_MAX)]
 MemoryMib = Annotated[int, msgspec.Meta(ge=MEMORY_MIB_MIN, le=MEMORY_MIB_MAX)]
 DiskBytes = Annotated[int, msgspec.Meta(ge=DISK_BYTES_MIN, le=DISK_BYTES_MAX)]
@@ -98,7 +100,7 @@ class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``process`` when the daemon starts.
     """
 
-    id: str
+    id: MachineId
     """32 hex digits, never used again; also the machine-id of the guest."""
     name: VmName
     spec: VmSpec
@@ -107,6 +109,7 @@ class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created_at: float
     """Unix seconds."""
     address: str
+    """IPv4; "" until it was given one."""
     mac: str
     driver: str
     host_public_key: str = ""
@@ -115,6 +118,10 @@ class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The VMM, while one is supposed to run."""
     reason: str = ""
     """Why it is crashed or failed."""
+
+    def __post_init__(self) -> None:
+        if self.address:
+            IPv4Address(self.address)
 
     @property
     def short_id(self) -> str:

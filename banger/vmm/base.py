@@ -96,7 +96,7 @@ class Machine(Protocol):
         ...
 
     async def dial(self, channel: int) -> trio.abc.Stream:
-        """A connection to the guest agent. Raises OSError."""
+        """A connection to the guest agent. Raises OSError, `VmmError`, `ConnectionLost`."""
         ...
 
     async def open_console(self) -> trio.abc.Stream:

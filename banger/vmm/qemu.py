@@ -38,6 +38,7 @@ from banger.vmm.qemu_arguments import (
 from banger.vmm.qmp import QmpClient
 
 START_DEADLINE_S = 20.0
+PORT_DEADLINE_S = 5.0
 LOG_TAIL_BYTES = 2000
 
 _QMP = "qmp.sock"
@@ -73,34 +74,53 @@ class QemuMachine:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> bool:
-        shut_down = False
+        try:
+            qmp = await self._negotiated()
+            task_status.started()
+            return await self._follow(qmp, on_event)
+        finally:
+            if self._qmp is not None:
+                await self._qmp.aclose()
+                self._qmp = None
+
+    async def _negotiated(self) -> QmpClient:
         try:
             with trio.fail_after(START_DEADLINE_S):
-                self._qmp = QmpClient(await trio.open_unix_socket(str(self._runtime / _QMP)))
+                stream = await trio.open_unix_socket(str(self._runtime / _QMP))
+                self._qmp = QmpClient(stream)
                 await self._qmp.negotiate()
+                return self._qmp
         except (OSError, ConnectionLost, VmmError, trio.TooSlowError) as error:
+            if self._child is None:
+                # Adopted: a guest may well be running in it, so it is left alone.
+                pid = self.identity.pid
+                raise VmmError(f"QEMU, pid {pid}, can't be controlled: {error}") from None
             await self.kill()
             raise VmmError(f"QEMU did not come up: {self._last_words() or error}") from None
-        task_status.started()
+
+    async def _follow(self, qmp: QmpClient, on_event: Callable[[MachineEvent], None]) -> bool:
+        shut_down = False
         try:
             while True:
-                match await self._qmp.next_event():
+                match await qmp.next_event():
                     case "SHUTDOWN":
                         shut_down = True
                     case "RESET":
                         on_event(MachineEvent.GUEST_RESET)
         except ConnectionLost:
             await self._exited()
-        finally:
-            qmp, self._qmp = self._qmp, None
-            await qmp.aclose()
         return shut_down
 
     async def dial(self, channel: int) -> trio.abc.Stream:
         path = self._runtime / _agent(channel)
         async with self._adding:
             if not path.exists():
-                await self._add_port(channel, path)
+                # Whole or not at all: half of a port would block its channel for ever.
+                with trio.move_on_after(PORT_DEADLINE_S) as deadline:
+                    deadline.shield = True
+                    await self._add_port(channel, path)
+                if deadline.cancelled_caught:
+                    raise VmmError(f"QEMU adds no agent port within {PORT_DEADLINE_S:.0f} s")
         return await trio.open_unix_socket(str(path))
 
     async def _add_port(self, channel: int, path: Path) -> None:

@@ -395,7 +395,7 @@ def test_copying(home: Path, cli: Cli) -> None:
         (home / "file").write_text("data")
         assert cli("vm", "cp", str(home / "file"), "web-1:/root/") == 0
         assert guest.files["/root/file"][1] == b"data"
-        assert cli("vm", "cp", "web-1:/root/file", str(home / "missing" / "x")) == 1
+        assert cli("vm", "cp", "web-1:/root/file", str(home / "missing" / "x")) == 3
         assert "internal error" not in cli.err
         assert cli("vm", "cp", "web-1:/root/none", str(home)) == 3
         (home / "link\x1b[2J").symlink_to("file")

@@ -363,3 +363,33 @@ async def test_sending_to_a_guest_that_has_gone() -> None:
             await send
     with pytest.raises(ConnectionLost):
         await everything(running)
+
+
+class Stuffed(Canned):
+    """An agent that ends the command while a frame of stdin is still on its way."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if bytes(data).startswith(bytes([STDIN])):
+            await trio.sleep_forever()
+        await super().send_all(data)
+
+
+async def test_port_with_a_torn_frame_is_not_used_again() -> None:
+    """What came next would be taken for the rest of the frame."""
+    dialled: list[int] = []
+
+    async def dial(channel: int) -> trio.abc.Stream:
+        dialled.append(channel)
+        return Stuffed([HEALTH, SWITCHING, exit_frame()])
+
+    link = AgentLink(dial, 2)
+    for _ in range(2):
+        with trio.fail_after(5):
+            async with open_exec(link, Exec("web-1", ["true"])) as running:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(running.send_input, b"x" * 100)
+                    await wait_all_tasks_blocked()
+                    assert await everything(running) == []
+                    nursery.cancel_scope.cancel()
+                assert running.result == ExecResult(0, 0, False)
+    assert dialled == [1, 1]

@@ -51,7 +51,7 @@ def test_later_places_win(tmp_path: Path) -> None:
     path = write(tmp_path, '[vm]\nimage = "file"\nvcpus = 2\nmemory_mib = 1111\n')
     environ = {"BANGER_VM_IMAGE": "env", "BANGER_VM_VCPUS": "3"}
     settings = load_settings(path, environ, {"vm.image": "flag"})
-    assert (settings.text("vm.image"), settings.origins["vm.image"].origin) == ("flag", "flag")
+    assert (settings.text("vm.image"), settings.origins["vm.image"].origin) == ("flag", "--set")
     assert settings.number("vm.vcpus") == 3
     assert settings.origins["vm.vcpus"].origin == "BANGER_VM_VCPUS"
     assert settings.number("vm.memory_mib") == 1111
@@ -131,7 +131,7 @@ def test_errors_in_the_environment_name_the_variable(value: str, said: str, tmp_
 
 
 def test_errors_in_flags() -> None:
-    assert error(Path("/none"), flags={"vm.x": 1}).message.startswith("flag: there is no setting")
+    assert error(Path("/none"), flags={"vm.x": 1}).message.startswith("--set: there is no setting")
     assert error(Path("/none"), flags={"vm.vcpus": None}).message.startswith(
-        "flag: setting vm.vcpus"
+        "--set: setting vm.vcpus"
     )

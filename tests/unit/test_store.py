@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from banger.kernel.errors import CorruptRecord
+from banger.kernel.errors import CorruptRecord, HostNotReady
 from banger.kernel.store import RECORD, RECORD_LIMIT_BYTES, RecordStore, write_durably
 
 
@@ -170,6 +170,15 @@ def test_version_without_a_migration_quarantines(tmp_path: Path) -> None:
     assert list(store.load_all()[1]) == ["bad"]
 
 
+def test_copy_of_a_record_is_quarantined(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path, Note, key_of=lambda note: note.text)
+    store.save("one", Note("one"))
+    write_record(store, "two", (store.directory("one") / RECORD).read_bytes())
+    records, quarantined = store.load_all()
+    assert records == {"one": Note("one")}
+    assert "it is the record of 'one'" in quarantined["two"].message
+
+
 # --- writes that fail ---
 
 
@@ -182,9 +191,9 @@ def test_failed_replace_leaves_the_old_record(
     store.save("one", Note("old"))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", refuse)
-        with pytest.raises(OSError, match="as asked"):
+        with pytest.raises(HostNotReady, match="as asked"):
             store.save("one", Note("new"))
-        with pytest.raises(OSError, match="as asked"):
+        with pytest.raises(HostNotReady, match="as asked"):
             store.save("two", Note("new"))
     assert names_in(store.directory("one")) == [RECORD]
     assert store.load_all() == ({"one": Note("old")}, {})
@@ -212,7 +221,7 @@ def save_under_a_limit(root: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, 64 << 10))
     store = RecordStore(root, Note)
     for key in ("one", "two"):
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(HostNotReady, match="File too large"):
             store.save(key, Note("x" * (128 << 10)))
 
 

@@ -1,0 +1,339 @@
+"""A VM's actor over a driver and a TAP pool that obey the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from banger.actors import bring_up, vm
+from banger.actors.fleet import CreateVm, DeleteVm, FindVm, Fleet, ListVms
+from banger.actors.services import Services
+from banger.actors.tap_pool import (
+    AcquireAddress,
+    AcquireTap,
+    AddressLease,
+    Network,
+    ReleaseAddress,
+    ReleaseTap,
+    TapLease,
+)
+from banger.guest import agent
+from banger.host import assets, keys
+from banger.host.paths import Paths
+from banger.kernel.actor import Actor, Inbox, Ref
+from banger.kernel.bus import Bus
+from banger.kernel.errors import BangerError, HostNotReady, NotFound, VmmError
+from banger.kernel.message import Request
+from banger.kernel.store import RecordStore
+from banger.kernel.supervisor import Supervisor
+from banger.model.process import ProcessIdentity
+from banger.model.vm import VmRecord, VmSpec, VmState, VmView
+from banger.vmm.base import DiskFormat, Machine, MachineEvent, MachinePlan, Traits
+from tests.unit.nursery import nursery_within
+
+NETWORK = Network("br-test", IPv4Interface("172.31.0.1/24"))
+SPEC = VmSpec(image="debian", vcpus=1, memory_mib=256, disk_bytes=64 << 20)
+
+
+class FakeMachine:
+    """A VMM that lives until it is killed."""
+
+    accelerator = "tcg"
+
+    def __init__(self, identity: ProcessIdentity) -> None:
+        self.identity = identity
+        self.ended = trio.Event()
+
+    async def attend(
+        self,
+        on_event: Callable[[MachineEvent], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> bool:
+        task_status.started()
+        await self.ended.wait()
+        return False
+
+    async def dial(self, channel: int) -> trio.abc.Stream:
+        raise OSError
+
+    async def open_console(self) -> trio.abc.Stream:
+        raise OSError
+
+    async def booted(self) -> None:
+        pass
+
+    async def press_power_button(self) -> None:
+        raise VmmError("there is none")
+
+    async def kill(self) -> None:
+        self.ended.set()
+
+    def close(self) -> None:
+        pass
+
+
+class FakeDriver:
+    name = "fake"
+    accelerator = "tcg"
+    traits = Traits(disk_formats=(DiskFormat.OVERLAY,), agent_channels=2)
+
+    def __init__(self) -> None:
+        self.machines: list[FakeMachine] = []
+
+    @property
+    def running(self) -> list[FakeMachine]:
+        return [machine for machine in self.machines if not machine.ended.is_set()]
+
+    async def launch(self, plan: MachinePlan) -> Machine:
+        identity = ProcessIdentity(len(self.machines) + 1, 1, "this boot")
+        self.machines.append(FakeMachine(identity))
+        return self.machines[-1]
+
+    async def adopt(self, identity: ProcessIdentity, runtime: Path) -> Machine | None:
+        return next((m for m in self.running if m.identity == identity), None)
+
+    async def find(self, machine_id: str) -> ProcessIdentity | None:
+        return None
+
+    async def forget(self, runtime: Path) -> None:
+        pass
+
+
+class FakeTaps(Actor):
+    """``refusals`` are raised, one after another, when a TAP is given back."""
+
+    name = "taps"
+
+    def __init__(self) -> None:
+        self.leased: set[str] = set()
+        self.addresses: set[str] = set()
+        self.refusals: list[BangerError] = []
+
+    async def run(self, inbox: Inbox) -> None:
+        async for envelope in inbox:
+            with envelope:
+                envelope.reply(self._answer(envelope.request))
+
+    def _answer(self, request: Any) -> object:
+        lease = AddressLease("02:fc:ac:1f:00:02", "172.31.0.2")
+        if isinstance(request, AcquireAddress):
+            self.addresses.add(request.vm_id)
+            return lease
+        if isinstance(request, AcquireTap):
+            self.leased.add(request.vm_id)
+            return TapLease("tap-x", lease.mac, lease.address, NETWORK)
+        if isinstance(request, ReleaseTap) and request.vm_id in self.leased:
+            if self.refusals:
+                raise self.refusals.pop(0)
+            self.leased.discard(request.vm_id)
+        elif isinstance(request, ReleaseAddress):
+            self.addresses.discard(request.vm_id)
+        return None
+
+
+class Bench:
+    """A fleet on its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = RecordStore(root / "vms", VmRecord)
+        self.driver = FakeDriver()
+        self.taps = FakeTaps()
+        self.root = root
+        self.fleet: Ref
+
+    async def create(self, *, start: bool = True) -> VmView:
+        return await self.fleet.ask(CreateVm("box", SPEC, "debian-1", start))
+
+    async def ask(self, request: Request[Any]) -> Any:
+        return await (await self.fleet.ask(FindVm("box"))).ask(request)
+
+    async def state(self) -> VmState | None:
+        views = await self.fleet.ask(ListVms())
+        return views[0].state if views else None
+
+    def assert_nothing_left(self) -> None:
+        assert not self.driver.running
+        assert not self.taps.leased
+        assert not self.taps.addresses
+        assert not list((self.root / "vms").iterdir())
+
+
+@asynccontextmanager
+async def bench_at(root: Path) -> AsyncIterator[Bench]:
+    bench = Bench(root)
+    image = root / "images" / "debian-1"
+    image.mkdir(parents=True)
+    for name in ("root.ext4", "vmlinux", "modules.cpio"):
+        (image / name).write_bytes(b"")
+    with (image / "root.ext4").open("wb") as file:
+        file.truncate(64 << 20)
+    async with nursery_within(30) as nursery:
+        supervisor = Supervisor(nursery)
+        services = Services(
+            store=bench.store,
+            driver=bench.driver,
+            taps=supervisor.start("taps", lambda: bench.taps).ref,
+            bus=Bus(),
+            paths=Paths(config=root, state=root, cache=root, runtime=root / "run"),
+            key=keys.KeyPair(b"", "ssh-ed25519 AAAA"),
+            resolvers=(),
+            stop_timeout_s=1,
+        )
+        bench.fleet = supervisor.start("fleet", lambda: Fleet(services)).ref
+        yield bench
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture(autouse=True)
+def guest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An agent that answers, and no programs run."""
+
+    class Health:
+        uptime_ms = 1
+
+    async def health(link: object) -> Health:
+        return Health()
+
+    async def check_configured(link: object) -> None:
+        pass
+
+    def make_key(path: Path, comment: str) -> keys.KeyPair:
+        path.write_bytes(b"key")
+        path.with_name(f"{path.name}.pub").write_text("ssh-ed25519 BBBB")
+        return keys.read_key(path)
+
+    (tmp_path / "agent").write_bytes(b"agent")
+    monkeypatch.setattr(agent, "health", health)
+    monkeypatch.setattr(agent, "check_configured", check_configured)
+    monkeypatch.setattr(keys, "make_key", make_key)
+    monkeypatch.setattr(assets, "agent_binary", lambda: tmp_path / "agent")
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, state: VmState) -> trio.Event:
+    """The record of this state is not saved until the saving is cancelled."""
+    reached = trio.Event()
+    save = bring_up.BringUp.save
+
+    async def save_or_hang(self: bring_up.BringUp, **changes: object) -> None:
+        if changes.get("state") is state:
+            reached.set()
+            await trio.sleep_forever()
+        await save(self, **changes)
+
+    monkeypatch.setattr(bring_up.BringUp, "save", save_or_hang)
+    return reached
+
+
+async def test_a_life(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        view = await bench.create()
+        assert (view.state, view.pid) == (VmState.RUNNING, 1)
+        assert (await bench.ask(vm.Stop(force=True))).state is VmState.STOPPED
+        assert not bench.taps.leased
+        assert (await bench.ask(vm.Start())).pid == 2
+        await bench.fleet.ask(DeleteVm("box"))
+        with pytest.raises(NotFound):
+            await bench.ask(vm.Describe())
+        bench.assert_nothing_left()
+
+
+async def test_a_client_that_goes_away_at_the_very_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        reached = stop_at(monkeypatch, VmState.RUNNING)
+        async with trio.open_nursery() as client:
+            client.start_soon(bench.create)
+            await reached.wait()
+            client.cancel_scope.cancel()
+        while await bench.state() is not None:
+            await trio.sleep(0.01)
+        bench.assert_nothing_left()
+
+
+async def test_a_start_whose_client_goes_away_at_the_very_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create(start=False)
+        reached = stop_at(monkeypatch, VmState.RUNNING)
+        async with trio.open_nursery() as client:
+            client.start_soon(bench.ask, vm.Start())
+            await reached.wait()
+            client.cancel_scope.cancel()
+        while await bench.state() is not VmState.STOPPED:
+            await trio.sleep(0.01)
+        assert not bench.driver.running
+        assert not bench.taps.leased
+
+
+async def test_a_vmm_that_ends_as_soon_as_it_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench_at(tmp_path) as bench:
+
+        async def check_configured(link: object) -> None:
+            bench.driver.machines[0].ended.set()
+
+        monkeypatch.setattr(agent, "check_configured", check_configured)
+        with pytest.raises(VmmError, match="the guest ended before it was up"):
+            await bench.create()
+        bench.assert_nothing_left()
+
+
+async def test_a_stop_that_fails_is_taken_up_again(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        bench.taps.refusals.append(HostNotReady("no netlink just now"))
+        with pytest.raises(HostNotReady, match="no netlink just now"):
+            await bench.ask(vm.Stop(force=True))
+        assert await bench.state() is VmState.STOPPED
+        assert not bench.taps.leased
+        assert (await bench.ask(vm.Start())).state is VmState.RUNNING
+
+
+async def test_a_delete_that_fails_is_taken_up_again(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        bench.taps.refusals.append(HostNotReady("no netlink just now"))
+        with pytest.raises(HostNotReady, match="no netlink just now"):
+            await bench.fleet.ask(DeleteVm("box"))
+        while await bench.state() is not None:
+            await trio.sleep(0.01)
+        bench.assert_nothing_left()
+        await bench.create()
+
+
+async def test_a_delete_while_a_crashed_vm_is_cleaned_up(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        bench.driver.machines[0].ended.set()
+        while await bench.state() is not VmState.CRASHED:
+            await trio.sleep(0)
+        await bench.fleet.ask(DeleteVm("box"))
+        bench.assert_nothing_left()
+
+
+async def test_stop_and_delete_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+
+        def full(key: str, record: VmRecord) -> None:
+            raise HostNotReady("no space left")
+
+        monkeypatch.setattr(bench.store, "save", full)
+        assert (await bench.ask(vm.Stop(force=True))).state is VmState.STOPPED
+        with pytest.raises(HostNotReady, match="no space left"):
+            await bench.ask(vm.Start())
+        assert await bench.state() is VmState.STOPPED
+        await bench.fleet.ask(DeleteVm("box"))
+        bench.assert_nothing_left()
