@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -107,16 +109,26 @@ def test_places_that_are_no_file(tmp_path: Path) -> None:
     assert load_settings(loop, {}).number("vm.vcpus") == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_file_that_may_not_be_read(tmp_path: Path) -> None:
-    path = write(tmp_path, "")
-    path.chmod(0)
-    assert "can't be read" in error(path).message
-    path.parent.chmod(0)
-    try:
+@pytest.fixture
+def unprivileged() -> Iterator[None]:
+    """Not root for a while: root may read everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+def test_file_that_may_not_be_read(unprivileged: None) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        path = write(Path(directory), "")
+        path.chmod(0)
         assert "can't be read" in error(path).message
-    finally:
-        path.parent.chmod(0o700)
+        path.parent.chmod(0)
+        try:
+            assert "can't be read" in error(path).message
+        finally:
+            path.parent.chmod(0o700)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,176 @@
+"""Real guests, in a network namespace of this process's own.
+
+VMs are shared between tests, for a guest needs seconds to boot: ``box`` is one that runs,
+``instance`` is the installation most tests use, ``new_instance`` makes another one where a
+test would disturb the others. Each instance is checked for what it leaves on the host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from banger.host.paths import Paths
+from tests import private_network
+from tests.vm.instance import COMMAND, Instance
+from tests.vm.leaks import Footprint
+
+private_network.enter()
+
+TEST_DEADLINE_S = 120
+
+NewInstance = Callable[..., Instance]
+
+_live: list[Instance] = []
+_facts: list[str] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_network_namespace() -> None:
+    """Skip, or fail under CI=true, without a network namespace of our own."""
+    private_network.require("the tests with real guests (tests/vm)")
+    if not Path(COMMAND).exists():
+        pytest.fail(f"{COMMAND} is missing: run 'make venv' first", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def images(own_network_namespace: None) -> Path:
+    """Where the images are that the instances get."""
+    chosen = os.environ.get("BANGER_TEST_CACHE")
+    directory = Path(chosen) / "banger/images" if chosen else Paths.here().images
+    if not any(directory.glob("debian-*/record.json")):
+        pytest.fail(f"no image in {directory}: run 'make image' first", pytrace=False)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def instance(images: Path) -> Iterator[Instance]:
+    """The installation that most tests share. They leave no VM in it but the shared ones."""
+    yield from _checked(Instance(images), "the shared instance")
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    """A test that hangs fails, with the place where it hung."""
+
+    def expired(*_: object) -> None:
+        pytest.fail(f"not over after {TEST_DEADLINE_S} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(TEST_DEADLINE_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def ended_clients() -> Iterator[None]:
+    """No command that a test started outlives it."""
+    yield
+    for instance in _live:
+        instance.end_clients()
+
+
+@pytest.fixture
+def new_instance(images: Path) -> Iterator[NewInstance]:
+    """Makes installations with a network namespace of their own."""
+    with_checks: list[Generator[Instance, None, None]] = []
+
+    def make(*, prefix: Sequence[str] = (), **settings: str) -> Instance:
+        own = Instance(images, network=True, prefix=prefix, settings=settings)
+        checked = _checked(own, "an own instance")
+        with_checks.append(checked)
+        return next(checked)
+
+    yield make
+    for checked in with_checks:
+        next(checked, None)
+
+
+def _checked(instance: Instance, what: str) -> Generator[Instance, None, None]:
+    """The instance; after its use it is emptied and must have left nothing."""
+    _live.append(instance)
+    footprint = Footprint(instance)
+    begun = time.monotonic()
+    yield instance
+    instance.end_clients()
+    problems = _empty(instance)
+    leaks = footprint.leaks()
+    problems += [f"left behind: {leak}" for leak in leaks]
+    if instance.holders == {os.getpid()}:
+        ended = "nothing left on the host" if not leaks else f"{len(leaks)} LEAKS"
+        _facts.append(f"{what}: {time.monotonic() - begun:.0f} s, {ended}")
+    logs = "\n".join(f"--- {title}\n{text}" for title, text in instance.tails())
+    _live.remove(instance)
+    footprint.end_processes()
+    instance.dispose()
+    if problems:
+        pytest.fail("\n".join([f"{what}:", *problems, logs]), pytrace=False)
+
+
+def _empty(instance: Instance) -> list[str]:
+    """Stop and delete all VMs and stop the daemon; what went wrong with that."""
+    if instance.daemon_pid is None and not any(instance.paths.vms.glob("*")):
+        return []
+    listed = instance.run("vm", "list", "--json", code=None)
+    if listed.returncode != 0:
+        return [f"banger vm list: exit code {listed.returncode}: {listed.stderr}"]
+    views = json.loads(listed.stdout)
+    problems: list[str] = []
+    if any(view["pid"] for view in views):
+        problems += _failure(instance, "daemon", "stop", "--vms")
+    if views:
+        problems += _failure(instance, "vm", "delete", *[view["name"] for view in views])
+    return problems + _failure(instance, "daemon", "stop")
+
+
+def _failure(instance: Instance, *arguments: str) -> list[str]:
+    try:
+        done = instance.run(*arguments, code=None)
+    except subprocess.TimeoutExpired as error:
+        return [str(error)]
+    if done.returncode == 0:
+        return []
+    return [f"banger {' '.join(arguments)}: exit code {done.returncode}: {done.stderr}"]
+
+
+def _running(instance: Instance, name: str) -> str:
+    """The name of a VM that runs now, made or started when needed."""
+    if name not in instance.names():
+        instance.run("vm", "create", "--name", name)
+    elif instance.state(name) != "running":
+        instance.run("vm", "start", name)
+    return name
+
+
+@pytest.fixture
+def box(instance: Instance) -> str:
+    """A running VM that all tests may use."""
+    return _running(instance, "box")
+
+
+@pytest.fixture
+def other(instance: Instance) -> str:
+    """A second one."""
+    return _running(instance, "other")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for instance in _live:
+            report.sections.extend(instance.tails())
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for fact in _facts:
+        terminalreporter.write_line(f"real guests: {fact}")
