@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from banger.client.exec import capture_exec
-from banger.client.ssh import ssh_arguments
+from banger.client.ssh import forget_host, ssh_arguments
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import BangerError, CommandFailed, TimedOut, UsageError
@@ -121,6 +121,7 @@ def _measure(context: Context) -> Run:
         found["VM memory (PSS)"] = _memory_mib(view.pid or 0, "Pss")
     finally:
         found["delete"] = _timed(lambda: context.call(DeleteVm(view.name)))
+        forget_host(context.paths, view.name)
     found["root disk of a new VM"] = _new_disk_kib(context)
     return found
 

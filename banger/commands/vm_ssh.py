@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 from banger.client.ssh import ssh_arguments
 from banger.commands.context import Context
@@ -13,6 +14,9 @@ from banger.model.requests import GetHealth, GetSshAccess, WaitCondition, WaitVm
 SSH_DEADLINE_S = 120.0
 SSH_FAILED = 255
 """Exit code of ssh itself, when the session could not be had."""
+
+CLOSING_S = 0.3
+"""How long the connection of the session that has just ended may still be seen in the guest."""
 
 
 def run(context: Context, *, name: str, command: tuple[str, ...]) -> int:
@@ -34,9 +38,14 @@ def _remind(context: Context, name: str) -> None:
     """After an interactive session: the VM goes on, if it does."""
     try:
         health = context.call(GetHealth(name))
+        if health.sessions:
+            time.sleep(CLOSING_S)
+            health = context.call(GetHealth(name))
     except BangerError:
         return  # it was shut down from inside, or deleted
-    others = f", {health.sessions} sessions open" if health.sessions else ""
+    others = ""
+    if health.sessions:
+        others = f", {health.sessions} session{'s' if health.sessions > 1 else ''} open"
     context.note(
         f"VM {name!r} is still running (up {health.uptime_ms // 1000} s{others}); "
         f"'banger vm stop {name}' stops it"
