@@ -15,7 +15,14 @@ from banger.actors import vm
 from banger.actors.blocking import run_blocking
 from banger.actors.services import Services
 from banger.kernel.actor import Actor, Envelope, Inbox, Ref, cancelled_when_abandoned
-from banger.kernel.errors import BangerError, Conflict, CorruptRecord, NotFound
+from banger.kernel.errors import (
+    ActorStopped,
+    BangerError,
+    Conflict,
+    CorruptRecord,
+    IllegalState,
+    NotFound,
+)
 from banger.kernel.message import Fault, Request
 from banger.kernel.supervisor import Child, Supervisor
 from banger.model.names import make_up_name
@@ -92,8 +99,7 @@ class Fleet(Actor):
                     envelope.reply(self._find(name).ref)
                 case DeleteVm(name):
                     child = self._find(name)
-                    if (await child.ref.ask(vm.Describe())).state is not VmState.DELETING:
-                        await child.ref.ask(vm.Delete())
+                    await self._delete(child)
                     await self._ended(name, child)
                     envelope.reply(None)
                 case ListVms():
@@ -134,6 +140,14 @@ class Fleet(Actor):
                 # Its actor undoes what was done, and ends; only then is the name free.
                 with trio.CancelScope(shield=True):
                     await self._ended(name, child)
+
+    async def _delete(self, child: Child) -> None:
+        """Returns when the VM is deleted, also when somebody else is deleting it already."""
+        try:
+            await child.ref.ask(vm.Delete())
+        except (IllegalState, ActorStopped):
+            if not child.finished.is_set() and not await _is_going(child):
+                raise
 
     def _keep(self, name: str, fresh: VmRecord | None = None) -> Child:
         """Start the VM's actor, and drop it from the list when it has ended."""
@@ -197,3 +211,10 @@ class Fleet(Actor):
             for child in self._vms.values():
                 nursery.start_soon(describe, child)
         return sorted(views, key=lambda view: view.name)
+
+
+async def _is_going(child: Child) -> bool:
+    try:
+        return (await child.ref.ask(vm.Describe())).state is VmState.DELETING
+    except ActorStopped:
+        return True

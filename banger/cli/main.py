@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 
@@ -27,10 +28,15 @@ from banger.kernel.errors import ERROR_TEXT_LIMIT, BangerError, ErrorReply, Usag
 from banger.model.text import printable
 
 INTERRUPTED_CODE = 130
+SIGNAL_CODE = 128
+"""Plus the signal's number, as shells have it."""
 
 
 def main() -> None:
     _open_standard_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # As an exception, so that what is half done is cleaned up.
+        signal.signal(number, lambda number, _: sys.exit(SIGNAL_CODE + number))
     arguments = sys.argv[1:]
     # What follows '--' is a guest's command: its flags are not ours.
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments

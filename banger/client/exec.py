@@ -33,6 +33,9 @@ SPARE_BYTES = 4 << 10
 """Of the window, kept free for signals and resizes."""
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
+SIGNALS_PASSED = 2
+"""One more, and we leave whatever the guest does; its command is killed then."""
+
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -74,6 +77,7 @@ class _Session:
         self._selector = selector
         self._window = wire.FEED_WINDOW_BYTES
         self._stdin_open = True
+        self._signals_passed = 0
         self._reading = False
         selector.register(connection, selectors.EVENT_READ)
         selector.register(wakeup, selectors.EVENT_READ)
@@ -138,6 +142,9 @@ class _Session:
                 if size.lines and size.columns:  # a terminal that tells its size
                     self._feed(Resize(size.lines, size.columns))
             else:
+                self._signals_passed += 1
+                if self._signals_passed > SIGNALS_PASSED:
+                    raise KeyboardInterrupt
                 self._feed(SendSignal(number))
 
     def _feed(self, item: object) -> None:

@@ -11,6 +11,7 @@ from banger.model.names import check_name
 from banger.model.requests import Exec, ExecResult
 
 TIMED_OUT_CODE = 124
+TIMEOUT_MAX_S = 86400 * 365
 SIGNAL_CODE = 128
 """Plus the signal's number, as shells have it."""
 
@@ -26,6 +27,8 @@ def run(
     env: tuple[str, ...],
     timeout_s: float | None,
 ) -> int:
+    if timeout_s is not None and not 0 < timeout_s <= TIMEOUT_MAX_S:
+        raise UsageError(f"--timeout {timeout_s:g} is not within 0 and {TIMEOUT_MAX_S} seconds")
     size = shutil.get_terminal_size()
     variables = dict(_variable(item) for item in env)
     if tty:

@@ -17,6 +17,8 @@ from banger.model.text import printable
 RECEIVE_BYTES = 64 << 10
 JSON_LIMIT_BYTES = 16 << 20
 HEAD_LIMIT_BYTES = 16 << 10
+ANSWER_DEADLINE_S = 30.0
+"""For one piece of an answer; an emulated guest on a busy host is slow."""
 RESYNC_PAUSE_S = 1.0
 STALE_LIMIT_BYTES = 4 << 20
 """How much of a predecessor's reply is skipped before the port is given up."""
@@ -64,7 +66,7 @@ class AgentConnection:
             await self._send(head.encode())
             with trio.move_on_after(pause_s):
                 while (reply := stale.reply_to(nonce)) is None:
-                    stale.add(await self._receive())
+                    stale.add(await self._receive_some())
                 break
             pause_s *= 2
         self.restart()
@@ -206,6 +208,12 @@ class AgentConnection:
             self._http.receive_data(await self._receive())
 
     async def _receive(self) -> bytes:
+        """Like `_receive_some`, for an agent that has been asked something."""
+        with trio.move_on_after(ANSWER_DEADLINE_S):
+            return await self._receive_some()
+        raise silent()
+
+    async def _receive_some(self) -> bytes:
         try:
             data = await self._stream.receive_some(RECEIVE_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -216,9 +224,20 @@ class AgentConnection:
 
     async def _send(self, data: bytes) -> None:
         try:
-            await self._stream.send_all(data)
+            with trio.move_on_after(ANSWER_DEADLINE_S) as deadline:
+                await self._stream.send_all(data)
+            if deadline.cancelled_caught:
+                raise silent()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise ConnectionLost("the connection to the guest agent was lost") from None
+
+
+def silent() -> ConnectionLost:
+    """For an agent that says nothing."""
+    return ConnectionLost(
+        f"the guest's agent does not answer for {ANSWER_DEADLINE_S:.0f} s",
+        hint="the guest may hang, or its agent was ended; a restart of the VM brings it back",
+    )
 
 
 class _Stale:

@@ -8,12 +8,13 @@ is closed, and the next user of the channel resynchronises.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import trio
 
-from banger.guest.connection import AgentConnection
+from banger.guest.connection import ANSWER_DEADLINE_S, AgentConnection, silent
 from banger.kernel.errors import Busy, ConnectionLost
 
 Dial = Callable[[int], Awaitable[trio.abc.Stream]]
@@ -47,7 +48,9 @@ class AgentLink:
         """For commands and files. Raises `Busy` when all channels stay taken."""
         index = await self._take()
         try:
-            async with self._connected(self._sessions[index], index + 1) as connection:
+            async with self._connected(
+                self._sessions[index], index + 1, deadline_s=ANSWER_DEADLINE_S
+            ) as connection:
                 yield connection
         finally:
             self._free.send_nowait(index)
@@ -61,9 +64,15 @@ class AgentLink:
         )
 
     @asynccontextmanager
-    async def _connected(self, channel: _Channel, index: int) -> AsyncIterator[AgentConnection]:
+    async def _connected(
+        self, channel: _Channel, index: int, *, deadline_s: float = math.inf
+    ) -> AsyncIterator[AgentConnection]:
         if channel.connection is None:
-            channel.connection = await self._connect(index)
+            with trio.move_on_after(deadline_s) as deadline:
+                channel.connection = await self._connect(index)
+            if deadline.cancelled_caught:
+                raise silent()
+        assert channel.connection is not None
         connection = channel.connection
         try:
             yield connection

@@ -139,7 +139,9 @@ def _drives(plan: MachinePlan, fds: Descriptors) -> list[str]:
                 f"driver=qcow2,file={serial}-file,node-name={serial},"
                 f"backing={serial}-base,discard=unmap"
             )
-        argv += ["-blockdev", top, "-device", f"virtio-blk-device,drive={serial},serial={serial}"]
+        # A full host disk is an error in the guest, not a guest that stands still.
+        device = f"virtio-blk-device,drive={serial},serial={serial},werror=report,rerror=report"
+        argv += ["-blockdev", top, "-device", device]
     return argv
 
 

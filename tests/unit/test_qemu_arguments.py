@@ -107,7 +107,10 @@ def test_disk_formats_are_stated() -> None:
     assert opened == {"root-file": 40, "root-base": 41, "work-file": 42}
     devices = values(arguments(), "-device")
     for serial in ("root", "work"):
-        assert f"virtio-blk-device,drive={serial},serial={serial}" in devices
+        assert (
+            f"virtio-blk-device,drive={serial},serial={serial},werror=report,rerror=report"
+            in devices
+        )
 
 
 def test_every_descriptor_is_used_once_and_passed() -> None:
