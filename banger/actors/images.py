@@ -198,8 +198,10 @@ class Images(Actor):
         if process.returncode != 0:
             said = await run_blocking(lambda: log_path.read_text(errors="replace"))
             log.error("building image %s failed:\n%s", name, said)
+            # The last line names the step, the one before it what went wrong there.
+            words = " / ".join(said.strip().splitlines()[-2:])
             raise CommandFailed(
-                argv, process.returncode or 0, said, hint="the daemon's log has the whole output"
+                argv, process.returncode or 0, words, hint="the daemon's log has the whole output"
             )
 
     def _publish(self, partial: Path, image_id: str, name: str, recipe: str) -> ImageRecord:
