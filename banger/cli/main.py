@@ -69,15 +69,17 @@ def run(arguments: list[str], *, json: bool, debug: bool) -> int:
     except UnicodeEncodeError as error:
         return _report(UsageError(f"{error.object[:80]!r} is not UTF-8"), json)
     except BrokenPipeError:
-        # Whoever read our output has enough; nothing may be flushed into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has enough.
+        _drop_output()
         return 1
     except OSError as error:
         # A full disk behind our output, say.
         if debug:
             traceback.print_exc()
         where = f"{error.filename}: " if error.filename else ""
-        return _report(BangerError(f"can't go on: {where}{error.strerror or error}"), json)
+        code = _report(BangerError(f"can't go on: {where}{error.strerror or error}"), json)
+        _drop_output()
+        return code
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -96,6 +98,11 @@ def _report(error: BangerError, json: bool) -> int:
             sys.stderr.write(printable(f"banger: {error}", limit=ERROR_TEXT_LIMIT) + "\n")
             sys.stderr.flush()
     return error.exit_code
+
+
+def _drop_output() -> None:
+    """What is still in stdout's buffer must not fail once more when it is flushed at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_standard_streams() -> None:

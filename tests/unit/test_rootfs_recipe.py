@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -71,9 +70,3 @@ def test_build_refuses_bad_arguments(arguments: list[str]) -> None:
 def test_lists_name_nothing_twice(file: str) -> None:
     assert names(file)
     assert len(names(file)) == len(set(names(file)))
-
-
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-def test_scripts_pass_shellcheck() -> None:
-    result = run("shellcheck", *(RECIPE / script for script in SCRIPTS))
-    assert result.returncode == 0, result.stdout
