@@ -22,6 +22,7 @@ from banger.kernel.actor import Actor, Inbox
 from banger.kernel.errors import BangerError, Conflict, HostNotReady, NotFound, UsageError
 from banger.kernel.message import Request
 from banger.kernel.store import write_durably
+from banger.model.network import Network
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +30,6 @@ IDLE_PREFIX = "tap-pool-"
 LEASED_PREFIX = "tap-"
 MAC_PREFIX = "02:fc"
 """Locally administered; the four bytes of the address follow, so MACs are as unique."""
-
-
-class Network(msgspec.Struct, frozen=True):
-    bridge: str
-    gateway: IPv4Interface
-
-    @property
-    def subnet(self) -> IPv4Network:
-        return self.gateway.network
 
 
 class TapLease(msgspec.Struct, frozen=True):

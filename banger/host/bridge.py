@@ -10,6 +10,7 @@ import msgspec
 from pyroute2 import IPRoute
 
 from banger.host import links
+from banger.host.bridge_options import ignore_link_local_senders
 from banger.kernel.errors import Conflict
 
 
@@ -58,6 +59,7 @@ def ensure_bridge(name: str, gateway: IPv4Interface) -> Bridge:
                 # Refused as long as the spanning tree is on; the kernel looks at it first.
                 ipr.link("set", index=index, kind="bridge", br_forward_delay=0)
             links.silence_ipv6(name)
+            ignore_link_local_senders(index)
             if gateway not in _addresses(ipr, index):
                 ipr.addr(
                     "replace",
