@@ -14,20 +14,32 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
+import msgspec
 import trio
 
 import banger
 from banger.actors.blocking import run_blocking
+from banger.actors.firewall import Dismantle as DismantleFirewall
+from banger.actors.firewall import Firewall, FirewallState
 from banger.actors.fleet import Fleet
 from banger.actors.images import Images
 from banger.actors.lifecycle_log import LifecycleLog
+from banger.actors.plugin_host import Daemon, PluginHost
+from banger.actors.plugin_services import PluginServices
 from banger.actors.services import Services
-from banger.actors.tap_pool import Dismantle, Holding, TapPool
+from banger.actors.tap_pool import Dismantle, GetNetwork, Holding, TapPool
 from banger.api.backend import Backend
 from banger.api.dispatch import handle
+from banger.capabilities import guard
+from banger.capabilities.interface import interface, setting_rows
+from banger.capabilities.loader import Installed, find_capabilities
+from banger.capabilities.recipes import find_builder
+from banger.capabilities.registry import Registry
+from banger.commands import vm_create, vm_set
+from banger.doctor.context import DoctorContext
 from banger.host import keys
 from banger.host.paths import Paths, check_socket_path, make_private
 from banger.host.user import group_id
@@ -53,8 +65,21 @@ DISMANTLE_DEADLINE_S = 1.0
 TESTING_VARIABLE = "BANGER_TESTING"
 
 
-async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> None:
+async def run_daemon(
+    paths: Paths, settings: Settings, installed: list[Installed], ready: int | None
+) -> None:
     """Serve until told to stop. ``ready`` is a descriptor to report success on."""
+    with guard.alarm_clock() as wind:
+        await _run_daemon(paths, settings, installed, ready, wind)
+
+
+async def _run_daemon(
+    paths: Paths,
+    settings: Settings,
+    installed: list[Installed],
+    ready: int | None,
+    wind: Callable[[], None],
+) -> None:
     group = _socket_group(settings)
     bus = Bus()
     vms = RecordStore(paths.vms, VmRecord, key_of=lambda vm: vm.name)
@@ -84,23 +109,56 @@ async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> Non
                 holdings=lambda: [Holding(vm.id, vm.address) for vm in vm_records()],
             ),
         )
-        image_actor = supervisor.start("images", lambda: Images(images, bus, vms=vm_records))
+        recovered = trio.Event()
+        firewall_state = FirewallState()
+        firewall = supervisor.start(
+            "firewall",
+            lambda: Firewall(
+                bridge=settings.text("network.bridge"),
+                network=lambda: taps.ref.ask(GetNetwork()),
+                state=firewall_state,
+                recovered=recovered,
+                bus=bus,
+            ),
+        )
+        image_actor = supervisor.start(
+            "images", lambda: Images(images, bus, vms=vm_records, find_builder=find_builder)
+        )
         key = await run_blocking(keys.installation_key, paths.identity)
+        parts = Daemon(settings, paths, key, bus, taps.ref, firewall.ref)
+        registry = Registry(installed, lambda name: PluginHost(parts, name))
+        parts.registry = registry
+        nursery.start_soon(guard.keep_wound, wind)
+        plugin_services = PluginServices(nursery, registry, parts)
         services = Services(
             store=vms,
             driver=driver,
             taps=taps.ref,
             bus=bus,
             paths=paths,
-            key=key,
-            resolvers=tuple(filter(None, settings.text("network.resolvers").split(","))),
+            capabilities=registry,
             stop_timeout_s=settings.number("vm.stop_timeout_s"),
+            recovered=recovered,
         )
         fleet = supervisor.start("fleet", lambda: Fleet(services))
+        parts.fleet = fleet.ref
+        plugin_services.start()
         backend = Backend(
             fleet=fleet.ref,
             images=image_actor.ref,
             taps=taps.ref,
+            capabilities=registry,
+            doctor=DoctorContext(
+                settings=settings,
+                paths=paths,
+                driver=driver,
+                fleet=fleet.ref,
+                taps=taps.ref,
+                images=image_actor.ref,
+                firewall=firewall.ref,
+                registry=registry,
+                vms=vms,
+            ),
             bus=bus,
             settings=settings,
             socket=str(paths.socket),
@@ -117,11 +175,13 @@ async def run_daemon(paths: Paths, settings: Settings, ready: int | None) -> Non
             await _told_to_stop(backend.stop)
         # The VMs' actors first: from then on nothing asks for a TAP.
         await fleet.stop()
+        await plugin_services.stop()
         with trio.move_on_after(DISMANTLE_DEADLINE_S):
             try:
+                await firewall.ref.ask(DismantleFirewall())
                 await taps.ref.ask(Dismantle())
             except BangerError as error:
-                log.warning("idle TAPs were left: %s", error)
+                log.warning("idle TAPs or firewall tables were left: %s", error)
         nursery.cancel_scope.cancel()
     for child in failed:
         # Without it the daemon is of no use; whoever starts it again starts afresh.
@@ -236,6 +296,21 @@ def _start_logging(paths: Paths, level: str, *, foreground: bool) -> None:
     )
 
 
+def _own_flags() -> set[str]:
+    commands = (vm_create.COMMAND, vm_set.COMMAND)
+    return {flag for command in commands for option in command.options for flag in option.flags}
+
+
+def _load(paths: Paths, flags: Mapping[str, object]) -> tuple[Settings, list[Installed]]:
+    """The settings, with those of the plugins, which settings may turn off."""
+    own = load_settings(paths.config_file, os.environ, flags)
+    off = [name.strip() for name in own.text("plugins.disabled").split(",")]
+    with guard.alarm_clock():
+        installed = find_capabilities(turned_off=off, own_flags=_own_flags())
+    rows = setting_rows(installed)
+    return load_settings(paths.config_file, os.environ, flags, plugins=rows), installed
+
+
 def main() -> None:
     """``bangerd``: run in the foreground."""
     parser = argparse.ArgumentParser(prog="bangerd", description="banger's daemon")
@@ -249,16 +324,26 @@ def main() -> None:
         help="use this value of a setting",
     )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--interface",
+        action="store_true",
+        help="print what the installed plugins add to the command line, as JSON, and exit",
+    )
     arguments = parser.parse_args()
     os.umask(0o077)
     try:
         paths = Paths.here()
-        settings = load_settings(paths.config_file, os.environ, parse_flags(arguments.set))
+        flags = parse_flags(arguments.set)
+        settings, installed = _load(paths, flags)
+        if arguments.interface:
+            document = msgspec.json.encode(interface(installed))
+            sys.stdout.write(document.decode() + "\n")
+            return
         _make_directories(paths)
         with _locked(paths):
             level = settings.text("daemon.log_level")
             _start_logging(paths, level, foreground=not arguments.log_file)
-            trio.run(run_daemon, paths, settings, arguments.ready_fd)
+            trio.run(run_daemon, paths, settings, installed, arguments.ready_fd)
     except Exception as error:
         declared = sole_declared_error(error)
         if declared is None:

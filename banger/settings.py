@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from banger.kernel.errors import UsageError
-from banger.model.settings import BY_KEY, SETTINGS, Origin, Settings
+from banger.model.settings import SETTINGS, Origin, Setting, Settings
 
 FILE_LIMIT_BYTES = 1 << 20
+PLUGIN_PREFIX = "capabilities."
 
 
 def parse_flags(items: Iterable[str]) -> dict[str, object]:
@@ -23,17 +24,29 @@ def parse_flags(items: Iterable[str]) -> dict[str, object]:
 
 
 def load_settings(
-    path: Path, environ: Mapping[str, str], flags: Mapping[str, object] | None = None
+    path: Path,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object] | None = None,
+    *,
+    plugins: Sequence[Setting] | None = None,
 ) -> Settings:
-    """All settings. A missing file is an empty one. Raises `UsageError` naming the place."""
+    """All settings. A missing file is an empty one. Raises `UsageError` naming the place.
+
+    ``plugins`` are the rows of those that are installed; with None, while they are not
+    known yet, sections ``capabilities.*`` are passed over.
+    """
+    rows = (*SETTINGS, *(plugins or ()))
+    by_key = {setting.key: setting for setting in rows}
     found = {
         setting.key: Origin(setting.key, setting.default, "default", setting.help)
-        for setting in SETTINGS
+        for setting in rows
     }
 
     def put(key: str, value: object, origin: str) -> None:
-        setting = BY_KEY.get(key)
+        setting = by_key.get(key)
         if setting is None:
+            if plugins is None and key.startswith(PLUGIN_PREFIX):
+                return
             raise UsageError(
                 f"{origin}: there is no setting {key!r}", hint="'banger config show' lists them"
             )
@@ -45,7 +58,7 @@ def load_settings(
 
     for key, value in _read(path).items():
         put(key, value, str(path))
-    for setting in SETTINGS:
+    for setting in rows:
         if setting.variable in environ:
             put(setting.key, environ[setting.variable], setting.variable)
     for key, value in (flags or {}).items():
@@ -70,5 +83,8 @@ def _read(path: Path) -> dict[str, object]:
         if not isinstance(values, dict):
             raise UsageError(f"{path}: {section!r} stands outside of a [section]")
         for name, value in values.items():
-            flat[f"{section}.{name}"] = value
+            if isinstance(value, dict) and f"{section}." == PLUGIN_PREFIX:
+                flat |= {f"{section}.{name}.{key}": inner for key, inner in value.items()}
+            else:
+                flat[f"{section}.{name}"] = value
     return flat

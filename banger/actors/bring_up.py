@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,14 +19,17 @@ from banger.actors.tap_pool import (
     ReleaseTap,
     TapLease,
 )
+from banger.capabilities.guest import GuestBuilder
+from banger.capabilities.hooks import Hooks, Undo, undo_all
+from banger.capabilities.host import Vm
 from banger.guest import agent
 from banger.guest.link import AgentLink
-from banger.host import assets, cpio, keys, qcow2
+from banger.host import assets, cpio, qcow2
 from banger.kernel.errors import ConnectionLost, TimedOut, VmmError
 from banger.kernel.stages import Stage
-from banger.model.guest import guest_config
+from banger.model.machine import Card, DiskFormat, Drive
 from banger.model.vm import VmRecord
-from banger.vmm.base import Card, DiskFormat, Drive, Machine, MachinePlan
+from banger.vmm.base import Machine, MachinePlan
 
 T = TypeVar("T")
 
@@ -53,41 +55,53 @@ class ImageFiles(msgspec.Struct, frozen=True):
 
 
 class BringUp:
-    """One creation or start. ``record``, ``machine`` and ``link`` are its outcome."""
+    """One creation or start. ``record``, ``lease``, ``machine`` and ``link`` are its outcome."""
 
     def __init__(
         self,
         services: Services,
         record: VmRecord,
         *,
+        hooks: Hooks,
+        seen: Callable[[VmRecord, TapLease | None], Vm],
         attend: Callable[[Machine], Awaitable[None]],
         guest_ended: Callable[[], Awaitable[str]],
     ) -> None:
-        """``attend`` puts a launched machine under watch; ``guest_ended`` waits for its end."""
+        """``seen`` makes the VM as hooks see it; ``attend`` puts a launched machine under
+        watch; ``guest_ended`` waits for its end."""
         self.record = record
         self.machine: Machine | None = None
         self.link: AgentLink | None = None
         self._services = services
+        self._hooks = hooks
+        self._seen = seen
+        self._undo: list[Undo] = []
+        self._plan = GuestBuilder().build()
         self._attend = attend
         self._guest_ended = guest_ended
-        self._lease: TapLease | None = None
+        self.lease: TapLease | None = None
 
     def create_stages(self, *, start: bool) -> list[Stage[None]]:
         stages: list[Stage[None]] = [
+            self._stage("admit", self._admit),
             self._stage("record", self._write_intent, self._remove_record),
             self._stage("address", self._take_address, self._return_address),
             self._stage("root-disk", self._make_root_disk),
-            self._stage("host-key", self._make_host_key),
         ]
-        return stages + (self.start_stages() if start else [])
+        return stages + (self._running_stages() if start else [])
 
     def start_stages(self) -> list[Stage[None]]:
+        return [self._stage("admit", self._admit), *self._running_stages()]
+
+    def _running_stages(self) -> list[Stage[None]]:
         return [
             self._stage("tap", self._take_tap, self._return_tap),
+            self._stage("prepare", self._prepare, self._undo_hooks),
             self._stage("guest-config", self._write_guest_config, self._remove_guest_config),
             self._stage("vmm", self._launch, self._end_vmm),
             self._stage("agent", self._await_agent),
             self._stage("configure", self._check_configured),
+            self._stage("started", self._tell_started),
         ]
 
     @staticmethod
@@ -113,6 +127,14 @@ class BringUp:
     async def save(self, **changes: object) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)
         await run_blocking(self._services.store.save, self.record.name, self.record)
+
+    @property
+    def _vm(self) -> Vm:
+        return self._seen(self.record, self.lease)
+
+    async def _admit(self) -> str:
+        await self._hooks.admit(self._vm, self.record.options)
+        return ""
 
     # --- what a VM has all its life ---
 
@@ -143,40 +165,32 @@ class BringUp:
         allocated = await run_blocking(make)
         return f"overlay, {allocated >> 10} KiB allocated"
 
-    async def _make_host_key(self) -> str:
-        pair = await run_blocking(keys.make_key, host_key(self.directory), self.record.name)
-        public = " ".join(pair.public.split()[:2])
-        self.record = msgspec.structs.replace(self.record, host_public_key=public)
-        return ""
-
     # --- what it has while it runs ---
 
     async def _take_tap(self) -> str:
         request = AcquireTap(self.record.id, self.record.address)
-        self._lease = await self._services.taps.ask(request)
-        return self._lease.tap
+        self.lease = await self._services.taps.ask(request)
+        return self.lease.tap
 
     async def _return_tap(self) -> None:
         await self._services.taps.ask(ReleaseTap(self.record.id))
 
+    async def _prepare(self) -> str:
+        await self._hooks.prepare(self._vm, self.record.options, self._undo)
+        return ""
+
+    async def _undo_hooks(self) -> None:
+        await undo_all(self._undo)
+
+    async def _tell_started(self) -> str:
+        await self._hooks.started(self._vm, self.record.options, self._undo)
+        return ""
+
     async def _write_guest_config(self) -> str:
-        assert self._lease is not None
-        network = self._lease.network
-        address = IPv4Interface((IPv4Address(self.record.address), network.subnet.prefixlen))
+        self._plan = self._hooks.contribute(self._vm, self.record.options)
+        config = self._plan.config
 
         def write() -> int:
-            pair = keys.read_key(host_key(self.directory))
-            config = guest_config(
-                hostname=self.record.name,
-                machine_id=self.record.id,
-                mac=self.record.mac,
-                address=address,
-                gateway=str(network.gateway.ip),
-                resolvers=list(self._services.resolvers),
-                root_key=self._services.key.public,
-                host_key=pair.private,
-                host_public_key=pair.public,
-            )
             binary = assets.agent_binary().read_bytes()
             parts: list[Path | bytes] = [
                 self._image.modules,
@@ -201,14 +215,14 @@ class BringUp:
     async def _launch(self) -> str:
         # Recorded before and after: a daemon killed in between finds the VMM by its id.
         await self.save(process=None)
-        machine = await self._services.driver.launch(self._plan())
+        machine = await self._services.driver.launch(self._machine_plan())
         self.machine = machine
         await self.save(process=machine.identity)
         await self._attend(machine)
         return f"{machine.accelerator}, pid {machine.identity.pid}"
 
-    def _plan(self) -> MachinePlan:
-        assert self._lease is not None
+    def _machine_plan(self) -> MachinePlan:
+        assert self.lease is not None
         spec = self.record.spec
         return MachinePlan(
             id=self.record.id,
@@ -217,7 +231,7 @@ class BringUp:
             memory_mib=spec.memory_mib,
             kernel=self._image.kernel,
             initramfs=initramfs(self.directory),
-            kernel_arguments=(),
+            kernel_arguments=self._plan.kernel_arguments,
             drives=(
                 Drive(
                     ROOT_SERIAL,
@@ -225,8 +239,9 @@ class BringUp:
                     DiskFormat.OVERLAY,
                     base=self._image.root,
                 ),
+                *self._plan.drives,
             ),
-            cards=(Card(self._lease.tap, self.record.mac),),
+            cards=(Card(self.lease.tap, self.record.mac), *self._plan.cards),
             runtime=self.runtime,
             log=self.directory / "vmm.log",
         )
@@ -280,10 +295,6 @@ class BringUp:
 
 def root_disk(directory: Path) -> Path:
     return directory / "root.qcow2"
-
-
-def host_key(directory: Path) -> Path:
-    return directory / "ssh_host_ed25519_key"
 
 
 def initramfs(directory: Path) -> Path:

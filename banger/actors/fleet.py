@@ -6,7 +6,7 @@ import difflib
 import logging
 import secrets
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import trio
@@ -26,9 +26,13 @@ from banger.kernel.errors import (
 from banger.kernel.message import Fault, Request
 from banger.kernel.supervisor import Child, Supervisor
 from banger.model.names import make_up_name
-from banger.model.vm import VmRecord, VmSpec, VmState, VmView
+from banger.model.vm import Labels, OptionValues, VmRecord, VmSpec, VmState, VmView
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+RECOVERY_DEADLINE_S = 30.0
 
 
 class CreateVm(Request[VmView], frozen=True):
@@ -38,6 +42,8 @@ class CreateVm(Request[VmView], frozen=True):
     spec: VmSpec
     image_id: str
     start: bool
+    labels: Labels = {}
+    options: OptionValues = {}
     fault: Fault | None = None
 
 
@@ -59,6 +65,10 @@ class DeleteVm(Request[None], frozen=True):
 
 class ListVms(Request[list[VmView]], frozen=True):
     """Sorted by name."""
+
+
+class LookAtVms(Request[list[vm.Seen]], frozen=True):
+    """The VMs as hooks see them, sorted by name."""
 
 
 class GetQuarantined(Request[dict[str, str]], frozen=True):
@@ -84,6 +94,7 @@ class Fleet(Actor):
             self._supervisor = Supervisor(nursery)
             for name in records:
                 self._keep(name)
+            nursery.start_soon(self._await_recovery)
             async for envelope in inbox:
                 nursery.start_soon(self._answer, envelope)
 
@@ -103,7 +114,11 @@ class Fleet(Actor):
                     await self._ended(name, child)
                     envelope.reply(None)
                 case ListVms():
-                    envelope.reply(await self._list())
+                    views = await self._ask_all(vm.Describe())
+                    envelope.reply(sorted(views, key=lambda view: view.name))
+                case LookAtVms():
+                    seen = await self._ask_all(vm.Look())
+                    envelope.reply(sorted(seen, key=lambda found: found.vm.name))
                 case GetQuarantined():
                     envelope.reply({n: e.message for n, e in self._quarantined.items()})
                 case request:
@@ -129,6 +144,8 @@ class Fleet(Actor):
             address="",
             mac="",
             driver=self._services.driver.name,
+            labels=request.labels,
+            options=request.options,
         )
         child = self._keep(name, record)
         try:
@@ -198,19 +215,25 @@ class Fleet(Actor):
         hint = f"did you mean {', '.join(near)}?" if near else "'banger vm list' shows those there"
         raise NotFound(f"there is no VM {name!r}", hint=hint)
 
-    async def _list(self) -> list[VmView]:
-        views: list[VmView] = []
+    async def _ask_all(self, request: Request[R]) -> list[R]:
+        replies: list[R] = []
 
-        async def describe(child: Child) -> None:
+        async def ask(child: Child) -> None:
             try:
-                views.append(await child.ref.ask(vm.Describe()))
+                replies.append(await child.ref.ask(request))
             except BangerError as error:
                 log.info("left out of the list: %s", error)
 
         async with trio.open_nursery() as nursery:
             for child in self._vms.values():
-                nursery.start_soon(describe, child)
-        return sorted(views, key=lambda view: view.name)
+                nursery.start_soon(ask, child)
+        return replies
+
+    async def _await_recovery(self) -> None:
+        """A VM's actor answers when it has taken its VM up again."""
+        with trio.move_on_after(RECOVERY_DEADLINE_S):
+            await self._ask_all(vm.Describe())
+        self._services.recovered.set()
 
 
 async def _is_going(child: Child) -> bool:

@@ -21,7 +21,6 @@ import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
-from banger.host.assets import recipe_builder
 from banger.kernel.actor import Actor, Envelope, Inbox, cancelled_when_abandoned
 from banger.kernel.bus import Bus
 from banger.kernel.errors import CommandFailed, Conflict, CorruptRecord, HostNotReady, NotFound
@@ -66,7 +65,7 @@ class _BuildFacts(msgspec.Struct, frozen=True):
     """What a recipe's build.json must say; it may say more."""
 
     kernel: str
-    debian: str
+    distribution: str
 
 
 class Images(Actor):
@@ -78,11 +77,13 @@ class Images(Actor):
         bus: Bus,
         *,
         vms: Callable[[], Iterable[VmRecord]],
+        find_builder: Callable[[str], Path],
     ) -> None:
-        """``vms()`` reads the records of all VMs."""
+        """``vms()`` reads the records of all VMs; ``find_builder`` knows the recipes."""
         self._store = store
         self._bus = bus
         self._vms = vms
+        self._find_builder = find_builder
         self._building: set[str] = set()
 
     async def run(self, inbox: Inbox) -> None:
@@ -148,7 +149,7 @@ class Images(Actor):
     async def _build(self, name: str, recipe: str, envelope: Envelope[ImageView]) -> None:
         if name in self._building:
             raise Conflict(f"image {name!r} is being built already", hint="wait for it to end")
-        builder = recipe_builder(recipe)
+        builder = self._find_builder(recipe)
         view: ImageView | None = None
         self._building.add(name)
         image_id = f"{name}-{secrets.token_hex(4)}"
@@ -219,7 +220,7 @@ class Images(Actor):
             built_at=time.time(),
             root_bytes=root_bytes,
             kernel_version=facts.kernel,
-            distribution=f"Debian {facts.debian}",
+            distribution=facts.distribution,
         )
         os.sync()
         self._store.save(partial.name, record)

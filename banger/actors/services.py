@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from banger.host.keys import KeyPair
+import trio
+
+from banger.capabilities.registry import Registry
 from banger.host.paths import Paths
 from banger.kernel.actor import Ref
 from banger.kernel.bus import Bus
@@ -20,6 +22,7 @@ class Services:
     taps: Ref
     bus: Bus
     paths: Paths
-    key: KeyPair
-    resolvers: tuple[str, ...]
+    capabilities: Registry
     stop_timeout_s: float
+    recovered: trio.Event = field(default_factory=trio.Event)
+    """Set once every VM that there was has been taken up again; nothing new starts before."""

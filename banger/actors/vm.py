@@ -19,7 +19,9 @@ from banger.actors.bring_up import BringUp, initramfs, root_disk
 from banger.actors.console import Console
 from banger.actors.services import Services
 from banger.actors.shut_down import shut_down
-from banger.actors.tap_pool import LEASED_PREFIX, ReleaseAddress, ReleaseTap
+from banger.actors.tap_pool import LEASED_PREFIX, AcquireTap, ReleaseAddress, ReleaseTap, TapLease
+from banger.capabilities.hooks import Hooks, Undo, undo_all
+from banger.capabilities.host import Vm
 from banger.guest.link import AgentLink
 from banger.host import process
 from banger.kernel.actor import (
@@ -29,11 +31,12 @@ from banger.kernel.actor import (
     cancelled_when_abandoned,
     sole_declared_error,
 )
-from banger.kernel.errors import BangerError, HostNotReady, VmmError
+from banger.kernel.errors import BangerError, HostNotReady, IllegalState, VmmError
 from banger.kernel.message import Fault, Request
 from banger.kernel.stages import Stage, StageTiming, run_stages, undo_stages
 from banger.model.clock import rfc3339
 from banger.model.events import (
+    HookProgress,
     OperationEnded,
     StageFinished,
     StageStarted,
@@ -41,7 +44,7 @@ from banger.model.events import (
     VmStateChanged,
 )
 from banger.model.text import printable
-from banger.model.vm import Verb, VmRecord, VmState, VmView, guard
+from banger.model.vm import OptionValues, Verb, VmRecord, VmState, VmView, guard
 from banger.vmm.base import Machine, MachineEvent
 
 log = logging.getLogger(__name__)
@@ -77,6 +80,22 @@ class Delete(Request[None], frozen=True):
     """The actor ends with it."""
 
 
+class Change(Request[VmView], frozen=True):
+    """Set labels (None removes one) and options of capabilities. Abandoned, it is undone."""
+
+    labels: dict[str, str | None] = {}
+    options: OptionValues = {}
+
+
+class Seen(msgspec.Struct, frozen=True):
+    vm: Vm
+    options: OptionValues
+
+
+class Look(Request[Seen], frozen=True):
+    """The VM as hooks see it."""
+
+
 class Describe(Request[VmView], frozen=True):
     pass
 
@@ -87,6 +106,10 @@ class GetRecord(Request[VmRecord], frozen=True):
 
 class GetLink(Request[AgentLink], frozen=True):
     """The channels to the guest's agent, valid while the VM runs."""
+
+
+class GetLinkForHooks(Request[AgentLink], frozen=True):
+    """The same while the VM is still coming up, for hooks that run then."""
 
 
 class GetConsole(Request[Console], frozen=True):
@@ -109,6 +132,10 @@ class VmActor(Actor):
         self._link: AgentLink | None = None
         self._vmm_ended = trio.Event()
         self._shut_down = False
+        self._lease: TapLease | None = None
+        self._coming_up: BringUp | None = None
+        self._hooks = Hooks(services.capabilities, self._tell)
+        self._changing = False
         self._cleaning = trio.Lock()
         """Held while what an ended VMM had is given back; a start must not overtake that."""
 
@@ -141,21 +168,23 @@ class VmActor(Actor):
 
     def _take(self, envelope: Envelope[Any]) -> None:
         match envelope.request:
-            case Describe() | GetRecord() | GetLink() | GetConsole() as query:
-                with envelope:
-                    envelope.reply(self._answer(query))
-            case verb:
+            case Create() | Start() | Stop() | Restart() | Change() | Delete() as verb:
                 try:
                     operation = self._admit(verb, envelope)
                 except BangerError as error:
                     envelope.fail(error)
                 else:
                     self._nursery.start_soon(self._operate, envelope, operation)
+            case query:
+                with envelope:
+                    envelope.reply(self._answer(query))
 
     def _answer(self, query: Request[Any]) -> object:
         match query:
             case Describe():
                 return self._view()
+            case Look():
+                return Seen(self._seen(self._record, self._lease), self._record.options)
             case GetRecord():
                 return self._record
             case GetConsole():
@@ -163,10 +192,17 @@ class VmActor(Actor):
             case GetLink():
                 guard(self._vm, self._state, Verb.EXEC)
                 return self._link
+            case GetLinkForHooks():
+                link = self._coming_up.link if self._coming_up else self._link
+                if link is None:
+                    raise IllegalState(f"the guest of VM {self._vm!r} can't be talked to yet")
+                return link
         raise AssertionError(query)
 
     def _admit(self, verb: Request[Any], envelope: Envelope[Any]) -> Operation:
         """Check the state, enter the next one, and say what is to be done."""
+        if self._changing:
+            raise IllegalState(f"VM {self._vm!r} is just being changed", hint="try again")
         match verb:
             case Create():
                 return lambda: self._create(verb, envelope)
@@ -183,6 +219,10 @@ class VmActor(Actor):
                 guard(self._vm, self._state, Verb.RESTART)
                 self._enter(VmState.STOPPING)
                 return lambda: self._restart(envelope)
+            case Change():
+                guard(self._vm, self._state, Verb.SET)
+                self._changing = True
+                return lambda: self._change(verb, envelope)
             case Delete():
                 guard(self._vm, self._state, Verb.DELETE)
                 self._enter(VmState.DELETING)
@@ -223,11 +263,13 @@ class VmActor(Actor):
         stages = bring_up.create_stages(start=request.start)
         state = VmState.RUNNING if request.start else VmState.STOPPED
         async with cancelled_when_abandoned(envelope):
+            await self._services.recovered.wait()
             await self._run_stages("create", bring_up, stages, state, request.fault)
 
     async def _start(self, fault: Fault | None, before: VmState, envelope: Envelope[Any]) -> None:
         try:
             async with cancelled_when_abandoned(envelope):
+                await self._services.recovered.wait()
                 await self._bring_back_up(fault)
         finally:
             if self._state is VmState.STARTING:
@@ -245,6 +287,7 @@ class VmActor(Actor):
 
     async def _stop(self, *, force: bool) -> None:
         await self._note(state=VmState.STOPPING)
+        await self._hooks.stopping(self._seen(self._record, self._lease), self._record.options)
         if self._machine is not None:
             await shut_down(
                 self._vm,
@@ -263,6 +306,34 @@ class VmActor(Actor):
         self._enter(VmState.STARTING)
         await self._start(None, VmState.STOPPED, envelope)
 
+    async def _change(self, request: Change, envelope: Envelope[Any]) -> None:
+        before = self._record
+        labels = {k: v for k, v in {**before.labels, **request.labels}.items() if v is not None}
+        try:
+            options = self._services.capabilities.change(before.options, request.options)
+            async with self._cleaning:
+                await self._change_record(envelope, labels, options)
+        finally:
+            self._changing = False
+
+    async def _change_record(
+        self, envelope: Envelope[Any], labels: dict[str, str], options: OptionValues
+    ) -> None:
+        before, undo, done = self._record, list[Undo](), False
+        vm = self._seen(msgspec.structs.replace(before, labels=labels), self._lease)
+        try:
+            async with cancelled_when_abandoned(envelope):
+                await self._hooks.admit(vm, options)
+                await self._save(labels=labels, options=options)
+                await self._hooks.changed(vm, before.options, options, undo)
+                done = True
+        finally:
+            if not done:
+                with trio.CancelScope(shield=True):
+                    await undo_all(undo)
+                    if self._record is not before:
+                        await self._note(labels=before.labels, options=before.options)
+
     async def _delete(self) -> None:
         async with self._cleaning:
             await self._note(state=VmState.DELETING)
@@ -270,9 +341,15 @@ class VmActor(Actor):
 
     def _bring_up(self) -> BringUp:
         self._vmm_ended = trio.Event()
-        return BringUp(
-            self._services, self._record, attend=self._watch, guest_ended=self._last_words
+        self._coming_up = BringUp(
+            self._services,
+            self._record,
+            hooks=self._hooks,
+            seen=self._seen,
+            attend=self._watch,
+            guest_ended=self._last_words,
         )
+        return self._coming_up
 
     async def _run_stages(
         self,
@@ -309,7 +386,9 @@ class VmActor(Actor):
             raise VmmError(await self._last_words())
         # From here on nothing waits, so nothing can be cancelled half-way.
         self._record = bring_up.record
+        self._coming_up = None
         self._link = bring_up.link
+        self._lease = bring_up.lease
         self._enter(state)
 
     async def _remove(self) -> None:
@@ -319,6 +398,7 @@ class VmActor(Actor):
             await machine.kill()
             machine.close()
         await self._free_runtime()
+        await self._hooks.deleted(self._seen(self._record, None), self._record.options)
         await self._services.taps.ask(ReleaseAddress(self._record.id))
         await run_blocking(self._services.store.delete, self._vm)
 
@@ -327,6 +407,9 @@ class VmActor(Actor):
         link, self._link = self._link, None
         if link is not None:
             await link.reset()
+        vm = msgspec.structs.replace(self._seen(self._record, self._lease), tap=self._tap)
+        await self._hooks.stopped(vm, self._record.options)
+        self._lease = None
         await self._services.driver.forget(self._services.paths.vm_runtime / self._record.short_id)
         path = initramfs(self._services.store.directory(self._vm))
         await run_blocking(lambda: path.unlink(missing_ok=True))
@@ -418,8 +501,40 @@ class VmActor(Actor):
     async def _adopt(self, machine: Machine) -> None:
         self._link = AgentLink(machine.dial, self._services.driver.traits.agent_channels)
         await self._watch(machine)
+        # It has the TAP already: the pool says which one, and what network it is in.
+        acquire = AcquireTap(self._record.id, self._record.address)
+        try:
+            self._lease = await self._services.taps.ask(acquire)
+        except BangerError as error:
+            log.warning("VM %s: its network: %s", self._vm, error)
+        vm = msgspec.structs.replace(self._seen(self._record, self._lease), tap=self._tap)
+        await self._hooks.adopted(vm, self._record.options)
         await self._note(state=VmState.RUNNING, reason="", process=machine.identity)
         self._enter(VmState.RUNNING)
+
+    # --- capabilities ---
+
+    @property
+    def _tap(self) -> str:
+        """What its TAP is called while it has one."""
+        return LEASED_PREFIX + self._record.short_id
+
+    def _seen(self, record: VmRecord, lease: TapLease | None) -> Vm:
+        return Vm(
+            id=record.id,
+            name=record.name,
+            image=record.spec.image,
+            state=self._state,
+            labels=record.labels,
+            directory=self._services.store.directory(record.name),
+            address=record.address,
+            mac=record.mac,
+            tap=lease.tap if lease else "",
+            network=lease.network if lease else None,
+        )
+
+    def _tell(self, capability: str, hook: str, text: str) -> None:
+        self._publish(HookProgress(self._vm, capability, hook, text))
 
     # --- state ---
 
@@ -459,8 +574,10 @@ class VmActor(Actor):
             id=record.id,
             driver=record.driver,
             accelerator=machine.accelerator if machine else None,
-            tap=LEASED_PREFIX + record.short_id if machine else None,
+            tap=self._lease.tap if self._lease else None,
             reason=self._reason,
+            labels=record.labels,
+            options=self._services.capabilities.shown(record.options),
         )
 
     def _disk_allocated_bytes(self) -> int:

@@ -10,6 +10,8 @@ import trio
 
 from banger.actors import vm
 from banger.actors.fleet import FindVm
+from banger.capabilities.registry import Registry
+from banger.doctor.context import DoctorContext
 from banger.guest.link import AgentLink
 from banger.kernel.actor import Ref
 from banger.kernel.bus import Bus
@@ -27,6 +29,8 @@ class Backend:
     fleet: Ref
     images: Ref
     taps: Ref
+    capabilities: Registry
+    doctor: DoctorContext
     bus: Bus
     settings: Settings
     socket: str

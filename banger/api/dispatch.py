@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
-from banger.api import control, guests, images, vms
+from banger.api import control, doctor, guests, images, plugins, vms
 from banger.api.backend import Backend
 from banger.kernel.rpc import CallContext
 from banger.model import requests
@@ -20,11 +20,16 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     requests.StartVm: vms.start,
     requests.StopVm: vms.stop,
     requests.RestartVm: vms.restart,
+    requests.SetVm: vms.change,
     requests.DeleteVm: vms.delete,
     requests.WaitVm: vms.wait,
     requests.GetHealth: vms.health,
     requests.GetSshAccess: vms.ssh_access,
     requests.ReadConsole: vms.console,
+    requests.ListPlugins: plugins.list_all,
+    requests.GetInterface: plugins.interface,
+    requests.RunPluginCommand: plugins.run_command,
+    requests.RunDoctor: doctor.run,
     requests.Exec: guests.execute,
     requests.ReadFile: guests.read_file,
     requests.WriteFile: guests.write_file,

@@ -9,9 +9,13 @@ import msgspec
 import trio
 
 from banger.actors import fleet, vm
+from banger.actors.blocking import run_blocking
 from banger.actors.images import FindImage
 from banger.api.backend import Backend
+from banger.api.doctor import refuse_unless_ready
+from banger.capabilities.builtin.ssh import host_key
 from banger.guest import agent
+from banger.host import keys
 from banger.kernel.errors import Conflict, ConnectionLost, IllegalState, TimedOut, UsageError
 from banger.kernel.message import Event, Lost
 from banger.kernel.rpc import CallContext
@@ -20,7 +24,7 @@ from banger.model.image import ImageRecord
 from banger.model.names import check_name
 from banger.model.requests import Output, WaitCondition
 from banger.model.sizes import parse_size, show_size
-from banger.model.vm import VmSpec, VmState, VmView
+from banger.model.vm import Verb, VmSpec, VmState, VmView
 
 HEALTH_DEADLINE_S = 10.0
 SSH_PROBE_PAUSE_S = 0.3
@@ -45,6 +49,10 @@ async def create(backend: Backend, request: requests.CreateVm, context: CallCont
         disk_bytes=_disk_bytes(backend, request, image),
     )
     _check_spec(spec)
+    options = backend.capabilities.decide(request.options)
+    if request.start:
+        await refuse_unless_ready(backend, Verb.START)
+    request = msgspec.structs.replace(request, options=options)
     if request.name is not None:
         return await _create(backend, request, request.name, spec, image.id, context)
     while True:
@@ -61,7 +69,9 @@ async def _create(
     image_id: str,
     context: CallContext,
 ) -> VmView:
-    order = fleet.CreateVm(name, spec, image_id, request.start, request.fault)
+    order = fleet.CreateVm(
+        name, spec, image_id, request.start, request.labels, request.options, request.fault
+    )
     return await backend.with_progress(context, _of(name), lambda: backend.fleet.ask(order))
 
 
@@ -103,6 +113,7 @@ async def start(backend: Backend, request: requests.StartVm, context: CallContex
     if request.fault is not None and not backend.testing:
         raise UsageError("faults are injected only into a daemon started for tests")
     ref = await backend.vm(request.name)
+    await refuse_unless_ready(backend, Verb.START)
     return await backend.with_progress(
         context, _of(request.name), lambda: ref.ask(vm.Start(request.fault))
     )
@@ -115,6 +126,12 @@ async def stop(backend: Backend, request: requests.StopVm, context: CallContext)
 async def restart(backend: Backend, request: requests.RestartVm, context: CallContext) -> VmView:
     ref = await backend.vm(request.name)
     return await backend.with_progress(context, _of(request.name), lambda: ref.ask(vm.Restart()))
+
+
+async def change(backend: Backend, request: requests.SetVm, context: CallContext) -> VmView:
+    ref = await backend.vm(request.name)
+    order = vm.Change(request.labels, request.options)
+    return await backend.with_progress(context, _of(request.name), lambda: ref.ask(order))
 
 
 async def delete(backend: Backend, request: requests.DeleteVm, context: CallContext) -> None:
@@ -177,8 +194,10 @@ async def ssh_access(
 ) -> requests.SshAccess:
     ref = await backend.vm(request.name)
     await ref.ask(vm.GetLink())  # refuses unless it runs
-    record = await ref.ask(vm.GetRecord())
-    return requests.SshAccess("root", record.address, record.host_public_key, backend.identity)
+    found = (await ref.ask(vm.Look())).vm
+    pair = await run_blocking(keys.read_key, host_key(found.directory))
+    public = " ".join(pair.public.split()[:2])
+    return requests.SshAccess("root", found.address, public, backend.identity)
 
 
 async def console(backend: Backend, request: requests.ReadConsole, context: CallContext) -> None:

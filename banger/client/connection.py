@@ -91,23 +91,46 @@ class Connection:
                 case message:
                     raise AssertionError((call_id, message))
 
-    def call_all(self, requests: Sequence[Request[R]]) -> list[R | BangerError]:
-        """Send the requests, many at once; their results or errors in the same order."""
-        calls: dict[int, Request[R]] = {}
+    def call_all(
+        self,
+        requests: Sequence[Request[R]],
+        *,
+        at_once: int = CALLS_AT_ONCE,
+        feed: Sequence[object] = (),
+        items: Any = None,
+        on_item: Callable[[int, Any], None] = lambda number, item: None,
+        on_outcome: Callable[[int, R | BangerError], None] = lambda number, outcome: None,
+    ) -> list[R | BangerError]:
+        """Send the requests, many at once; their results or errors in the same order.
+
+        Each gets the input items ``feed``. ``on_item`` and ``on_outcome`` hear of what comes as
+        it comes, with the number of the request; ``items`` is the type of stream items, None:
+        they are passed over. The daemon refuses what is too many, so ``at_once`` is bounded.
+        """
+        numbers: dict[int, int] = {}
         outcomes: dict[int, R | BangerError] = {}
-        waiting = deque(requests)
+        waiting = deque(enumerate(requests))
         while len(outcomes) < len(requests):
-            # Not all: the daemon refuses what is too many, and stops reading while we don't.
-            while waiting and len(calls) - len(outcomes) < CALLS_AT_ONCE:
-                request = waiting.popleft()
-                calls[self.begin(request)] = request
+            while waiting and len(numbers) - len(outcomes) < min(at_once, CALLS_AT_ONCE):
+                number, request = waiting.popleft()
+                call_id = self.begin(request)
+                numbers[call_id] = number
+                for item in feed:
+                    self.feed(call_id, item)
             match self.receive():
+                case wire.Item(call_id, item) if items is not None:
+                    on_item(numbers[call_id], msgspec.msgpack.decode(item, type=items))
+                    continue
                 case wire.Done(call_id, result):
-                    kind = reply_type(type(calls[call_id]))
-                    outcomes[call_id] = msgspec.msgpack.decode(result, type=kind)
+                    kind = reply_type(type(requests[numbers[call_id]]))
+                    outcome: R | BangerError = msgspec.msgpack.decode(result, type=kind)
                 case wire.Failed(call_id, error):
-                    outcomes[call_id] = error.to_error()
-        return [outcomes[call_id] for call_id in calls]
+                    outcome = error.to_error()
+                case _:
+                    continue
+            outcomes[numbers[call_id]] = outcome
+            on_outcome(numbers[call_id], outcome)
+        return [outcomes[number] for number in range(len(requests))]
 
     def begin(self, request: Request[Any]) -> int:
         """Send a request; its messages carry the id returned."""

@@ -12,7 +12,7 @@ import msgspec
 
 from banger.client.connection import Connection
 from banger.host.paths import Paths
-from banger.kernel.errors import ERROR_TEXT_LIMIT, BangerError, ErrorReply
+from banger.kernel.errors import ERROR_TEXT_LIMIT
 from banger.kernel.message import Request
 from banger.model.text import printable
 
@@ -76,36 +76,6 @@ class Context:
         width = max(len(name) for name, _ in pairs)
         for name, value in pairs:
             _write(f"{name.ljust(width)}  {value}\n")
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of one of several VMs, in ``--json`` output."""
-
-    name: str
-    result: Any
-    error: ErrorReply | None
-
-
-def each(
-    context: Context, names: Sequence[str], requests: Sequence[Request[Any]], done: str
-) -> int:
-    """Send the requests at once; one line of result for each name.
-
-    ``done`` says what has been done, like "stopped". Returns the exit code of the first
-    failure, else 0.
-    """
-    outcomes: list[Outcome] = []
-    code = 0
-    for name, outcome in zip(names, context.daemon.call_all(requests), strict=True):
-        if isinstance(outcome, BangerError):
-            code = code or outcome.exit_code
-            outcomes.append(Outcome(name, None, ErrorReply.of(outcome)))
-            context.note(f"banger: {outcome}")
-        else:
-            outcomes.append(Outcome(name, outcome, None))
-            context.line(f"{name} {done}")
-    context.document(outcomes)
-    return code
 
 
 def _write(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Annotated
 
 import msgspec
@@ -152,3 +152,18 @@ async def open_exec(link: AgentLink, request: Exec) -> AsyncIterator[ExecSession
         yield session
         if session.result is not None and not session.torn:
             connection.restart()
+
+
+async def capture(
+    link: AgentLink, request: Exec, *, limit_bytes: int
+) -> tuple[ExecResult, bytes, bytes]:
+    """Run a command with empty stdin to its end: how it ended, what it wrote, cut at the limit."""
+    written = {Output: bytearray(), ErrorOutput: bytearray()}
+    async with open_exec(link, request) as session:
+        await session.end_input()
+        async with aclosing(session.outputs()) as outputs:
+            async for output in outputs:
+                kept = written[type(output)]
+                kept += output.data[: limit_bytes - len(kept)]
+    assert session.result is not None
+    return session.result, bytes(written[Output]), bytes(written[ErrorOutput])

@@ -1,10 +1,10 @@
-"""What the checkout brings beside the Python code: the guest agent and the image recipes."""
+"""What the checkout brings beside the Python code: the guest agent and the Debian recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from banger.kernel.errors import HostNotReady, NotFound
+from banger.kernel.errors import HostNotReady
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -18,10 +18,6 @@ def agent_binary() -> Path:
     return path
 
 
-def recipe_builder(recipe: str) -> Path:
-    """The program that builds images of this recipe."""
-    path = _CHECKOUT / "rootfs" / recipe / "build"
-    if not path.exists():
-        known = sorted(found.parent.name for found in (_CHECKOUT / "rootfs").glob("*/build"))
-        raise NotFound(f"there is no recipe {recipe!r}", hint=f"recipes: {', '.join(known)}")
-    return path
+def debian_recipe() -> Path:
+    """The program that builds the Debian image."""
+    return _CHECKOUT / "rootfs" / "debian" / "build"

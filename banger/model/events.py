@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from banger.kernel.message import Event, Lost
+from banger.model.firewall import FirewallRestored
 from banger.model.vm import VmState
 
 
@@ -49,6 +52,40 @@ class BuildProgress(Event, frozen=True, tag="build-progress"):
     line: str
 
 
+class HookProgress(Event, frozen=True, tag="hook-progress"):
+    """A capability tells what its hook is doing."""
+
+    vm: str
+    capability: str
+    hook: str
+    text: str
+
+
+class CapabilityDisabled(Event, frozen=True, tag="capability-disabled"):
+    """It did what none may, and is not used until the daemon is started anew."""
+
+    capability: str
+    reason: str
+
+
+class PluginEvent(Event, frozen=True, tag="plugin"):
+    """An event of a plugin's own: its kind, and what it has to say as plain data."""
+
+    capability: str
+    kind: str
+    data: dict[str, Any]
+
+
 AnyEvent = (
-    Lost | StageStarted | StageFinished | OperationEnded | VmStateChanged | VmGone | BuildProgress
+    Lost
+    | StageStarted
+    | StageFinished
+    | OperationEnded
+    | VmStateChanged
+    | VmGone
+    | BuildProgress
+    | HookProgress
+    | CapabilityDisabled
+    | FirewallRestored
+    | PluginEvent
 )

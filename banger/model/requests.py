@@ -7,14 +7,26 @@ the server sends before the result; ``feed:`` the items the client may send mean
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from banger.kernel.message import Fault, Request
+from banger.model.command import Option, Syntax
+from banger.model.finding import Finding
 from banger.model.image import ImageView
 from banger.model.names import ImageName, VmName
-from banger.model.vm import DiskBytes, MemoryMib, Vcpus, VmView
+from banger.model.settings import Setting
+from banger.model.vm import (
+    DiskBytes,
+    LabelKey,
+    Labels,
+    LabelValue,
+    MemoryMib,
+    OptionValues,
+    Vcpus,
+    VmView,
+)
 
 GuestPath = Annotated[str, msgspec.Meta(pattern="^/[^\0]*$", max_length=4096)]
 Mode = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
@@ -70,6 +82,8 @@ class CreateVm(Request[VmView], frozen=True, tag="vm.create"):
     vcpus: Vcpus | None = None
     memory_mib: MemoryMib | None = None
     disk_bytes: DiskBytes | None = None
+    labels: Labels = {}
+    options: OptionValues = {}
     start: bool = True
     fault: Fault | None = None
 
@@ -99,6 +113,17 @@ class RestartVm(Request[VmView], frozen=True, tag="vm.restart"):
     """stream: events of the start."""
 
     name: VmName
+
+
+class SetVm(Request[VmView], frozen=True, tag="vm.set"):
+    """Change a VM. stream: events of this change.
+
+    ``labels``: None removes one. ``options``: those given, the others stay.
+    """
+
+    name: VmName
+    labels: dict[LabelKey, LabelValue | None] = {}
+    options: OptionValues = {}
 
 
 class DeleteVm(Request[None], frozen=True, tag="vm.delete"):
@@ -148,6 +173,74 @@ class GuestHealth(Reply, frozen=True):
 
 class GetHealth(Request[GuestHealth], frozen=True, tag="vm.health"):
     name: VmName
+
+
+# --- what plugins bring ---
+
+
+class PluginView(Reply, frozen=True):
+    """A capability, driver or image builder as ``plugin list`` and ``plugin show`` show it."""
+
+    name: str
+    kind: str
+    """capability, driver or image builder."""
+    distribution: str
+    version: str
+    summary: str
+    enabled: bool
+    reason: str
+    """Why it is off; "" while it is in use."""
+    api_version: int | None = None
+    hooks: list[str] = []
+    options: list[Option] = []
+    settings: list[Setting] = []
+    commands: list[str] = []
+
+
+class ListPlugins(Request[list[PluginView]], frozen=True, tag="plugin.list"):
+    pass
+
+
+class CapabilityOption(Reply, frozen=True):
+    """A flag of ``vm create`` and ``vm set``."""
+
+    capability: str
+    field: str
+    option: Option
+
+
+class Interface(Reply, frozen=True):
+    """What plugins add to the command line."""
+
+    options: list[CapabilityOption]
+    commands: list[Syntax]
+    settings: list[Setting]
+    """With whole keys: ``capabilities.NAME.KEY``."""
+
+
+class GetInterface(Request[Interface], frozen=True, tag="plugin.interface"):
+    pass
+
+
+class CommandEnded(Reply, frozen=True):
+    """``document`` is what ``--json`` prints, as JSON."""
+
+    code: int
+    document: bytes
+
+
+class RunPluginCommand(Request[CommandEnded], frozen=True, tag="plugin.run"):
+    """stream: Output, text in UTF-8."""
+
+    path: list[str]
+    parameters: dict[str, Any]
+
+
+class RunDoctor(Request[list[Finding]], frozen=True, tag="doctor.run"):
+    """All checks, or with ``leaks`` also what is on the host and belongs to no VM."""
+
+    leaks: bool = False
+    fix: bool = False
 
 
 # --- commands and files in the guest ---
@@ -279,11 +372,16 @@ AnyRequest = (
     | StartVm
     | StopVm
     | RestartVm
+    | SetVm
     | DeleteVm
     | WaitVm
     | ReadConsole
     | GetSshAccess
     | GetHealth
+    | ListPlugins
+    | GetInterface
+    | RunPluginCommand
+    | RunDoctor
     | Exec
     | ReadFile
     | WriteFile

@@ -12,7 +12,10 @@ import msgspec
 
 from banger.kernel.errors import UsageError
 
-Value = str | int
+Value = str | int | bool
+
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -26,22 +29,24 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def variable(self) -> str:
-        return "BANGER_" + self.key.replace(".", "_").upper()
+        return "BANGER_" + self.key.replace(".", "_").replace("-", "_").upper()
 
     def check(self, value: object) -> Value:
         """The value in the setting's type. Raises `UsageError`."""
         kind = type(self.default)
+        if isinstance(value, str) and kind is bool and value.lower() in _TRUE + _FALSE:
+            value = value.lower() in _TRUE
         if isinstance(value, str) and kind is int:
             with contextlib.suppress(ValueError):
                 value = int(value)
         if type(value) is not kind or not isinstance(value, str | int):
-            wanted = "a number" if kind is int else "a text"
+            wanted = {int: "a number", bool: "true or false"}.get(kind, "a text")
             raise UsageError(f"setting {self.key}: {value!r} is not {wanted}")
         if self.choices and value not in self.choices:
             raise UsageError(
                 f"setting {self.key}: {value!r} is not one of {', '.join(self.choices)}"
             )
-        if isinstance(value, int) and value < self.minimum:
+        if kind is int and isinstance(value, int) and value < self.minimum:
             raise UsageError(f"setting {self.key}: {value} is less than {self.minimum}")
         return value
 
@@ -68,6 +73,7 @@ SETTINGS = (
         "",
         "Name servers written into guests, separated by commas.",
     ),
+    Setting("plugins.disabled", "", "Capabilities not to be used, names separated by commas."),
     Setting("tap_pool.size", 4, "Idle TAP devices kept ready."),
     Setting("qemu.binary", "qemu-system-x86_64", "The QEMU program, a name or a path."),
     Setting(
@@ -94,8 +100,6 @@ SETTINGS = (
     ),
 )
 
-BY_KEY = {setting.key: setting for setting in SETTINGS}
-
 
 class Origin(msgspec.Struct, frozen=True):
     """A setting's value and where it comes from."""
@@ -120,4 +124,9 @@ class Settings:
     def number(self, key: str) -> int:
         value = self.origins[key].value
         assert isinstance(value, int), key
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self.origins[key].value
+        assert isinstance(value, bool), key
         return value

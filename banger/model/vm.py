@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv4Address
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -22,6 +22,15 @@ DISK_BYTES_MAX = 16 * TIB
 MachineId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Vcpus = Annotated[int, msgspec.Meta(ge=1, le=VCPUS_MAX)]
 MemoryMib = Annotated[int, msgspec.Meta(ge=MEMORY_MIB_MIN, le=MEMORY_MIB_MAX)]
+LABELS_MAX = 64
+LabelKey = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?\Z")
+]
+LabelValue = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_./:@+-]{0,128}\Z")]
+Labels = Annotated[dict[LabelKey, LabelValue], msgspec.Meta(max_length=LABELS_MAX)]
+OptionValues = dict[str, dict[str, Any]]
+"""Options of capabilities: by the capability's name, then by field."""
+
 DiskBytes = Annotated[int, msgspec.Meta(ge=DISK_BYTES_MIN, le=DISK_BYTES_MAX)]
 
 
@@ -55,6 +64,7 @@ class Verb(StrEnum):
     START = "start"
     STOP = "stop"
     RESTART = "restart"
+    SET = "set"
     EXEC = "exec"
     DELETE = "delete"
 
@@ -62,11 +72,11 @@ class Verb(StrEnum):
 _LEGAL: dict[VmState, frozenset[Verb]] = {
     VmState.CREATING: frozenset(),
     VmState.STARTING: frozenset(),
-    VmState.RUNNING: frozenset({Verb.STOP, Verb.RESTART, Verb.EXEC, Verb.DELETE}),
+    VmState.RUNNING: frozenset({Verb.STOP, Verb.RESTART, Verb.SET, Verb.EXEC, Verb.DELETE}),
     VmState.PAUSED: frozenset({Verb.STOP, Verb.DELETE}),
     VmState.STOPPING: frozenset(),
-    VmState.STOPPED: frozenset({Verb.START, Verb.DELETE}),
-    VmState.CRASHED: frozenset({Verb.START, Verb.DELETE}),
+    VmState.STOPPED: frozenset({Verb.START, Verb.SET, Verb.DELETE}),
+    VmState.CRASHED: frozenset({Verb.START, Verb.SET, Verb.DELETE}),
     VmState.FAILED: frozenset({Verb.DELETE}),
     VmState.DELETING: frozenset(),
 }
@@ -112,8 +122,8 @@ class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """IPv4; "" until it was given one."""
     mac: str
     driver: str
-    host_public_key: str = ""
-    """The guest's SSH host key, one line as in known_hosts; pinned by ``vm ssh``."""
+    labels: Labels = {}
+    options: OptionValues = {}
     process: ProcessIdentity | None = None
     """The VMM, while one is supposed to run."""
     reason: str = ""
@@ -151,3 +161,6 @@ class VmView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accelerator: str | None
     tap: str | None
     reason: str
+    labels: dict[str, str]
+    options: OptionValues
+    """Options of capabilities that differ from their built-in defaults."""

@@ -15,15 +15,9 @@ import msgspec
 import trio
 
 from banger.host.paths import Paths
+from banger.model.machine import Card, DiskFormat, Drive
 from banger.model.process import ProcessIdentity
 from banger.model.settings import Settings
-
-
-class DiskFormat(StrEnum):
-    """``OVERLAY``: qcow2 over a raw base. ``RAW``: a raw file of the VM's own."""
-
-    OVERLAY = "overlay"
-    RAW = "raw"
 
 
 class Traits(msgspec.Struct, frozen=True):
@@ -33,23 +27,6 @@ class Traits(msgspec.Struct, frozen=True):
     """The best first."""
     agent_channels: int
     """How many connections to the agent can be open at once."""
-
-
-class Drive(msgspec.Struct, frozen=True):
-    """A disk of the guest, which finds it by ``serial``."""
-
-    serial: str
-    path: Path
-    format: DiskFormat
-    base: Path | None = None
-    """What an overlay lies on: raw, read-only."""
-
-
-class Card(msgspec.Struct, frozen=True):
-    """A network card: a TAP of the host and the MAC the guest sees."""
-
-    tap: str
-    mac: str
 
 
 class MachinePlan(msgspec.Struct, frozen=True):

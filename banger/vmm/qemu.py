@@ -25,9 +25,10 @@ from banger.host.netlink import open_tap
 from banger.host.paths import check_socket_path
 from banger.host.user import User, vmm_user
 from banger.kernel.errors import ConnectionLost, HostNotReady, VmmError
+from banger.model.machine import DiskFormat
 from banger.model.process import ProcessIdentity
 from banger.vmm.accelerator import Accelerator, tsc_khz
-from banger.vmm.base import DiskFormat, DriverContext, MachineEvent, MachinePlan, Traits
+from banger.vmm.base import DriverContext, MachineEvent, MachinePlan, Traits
 from banger.vmm.qemu_arguments import (
     AGENT_PORTS,
     PORTS_AT_START,

@@ -6,7 +6,8 @@ import uuid
 
 import msgspec
 
-from banger.vmm.base import DiskFormat, MachinePlan
+from banger.model.machine import DiskFormat
+from banger.vmm.base import MachinePlan
 
 AGENT_PORTS = 8
 PORTS_AT_START = 2

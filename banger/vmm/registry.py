@@ -11,6 +11,7 @@ from typing import Any
 
 from stevedore import ExtensionManager
 
+from banger.host.distributions import owner
 from banger.kernel.errors import HostNotReady, UsageError
 from banger.vmm.base import DriverContext, Vmm
 
@@ -23,7 +24,7 @@ def load_driver(name: str, context: DriverContext) -> Vmm:
     broken: dict[str, str] = {}
 
     def failed(manager: object, entry: EntryPoint, error: BaseException) -> None:
-        broken[entry.name] = f"{entry.dist.name if entry.dist else entry.value}: {error!r}"
+        broken[entry.name] = f"{owner(GROUP, entry)[0]}: {error!r}"
 
     manager: ExtensionManager[Any] = ExtensionManager(
         GROUP, invoke_on_load=False, on_load_failure_callback=failed, propagate_map_exceptions=True

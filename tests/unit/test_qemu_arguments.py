@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from banger.model.machine import Card, DiskFormat, Drive
 from banger.model.names import NAME_PATTERN
-from banger.vmm.base import Card, DiskFormat, Drive, MachinePlan
+from banger.vmm.base import MachinePlan
 from banger.vmm.qemu_arguments import AGENT_PORTS, Descriptors, qemu_arguments
 
 SECRET = Path("/secret,file=/etc/shadow")

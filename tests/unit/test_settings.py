@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from banger.kernel.errors import UsageError
-from banger.model.settings import BY_KEY, SETTINGS
+from banger.model.settings import SETTINGS, Setting
 from banger.settings import FILE_LIMIT_BYTES, load_settings
+
+BY_KEY = {setting.key: setting for setting in SETTINGS}
+PLUGIN = Setting("capabilities.greet.loud", False, "Whether to shout.")
 
 
 def write(directory: Path, text: str | bytes) -> Path:
@@ -147,3 +150,32 @@ def test_errors_in_flags() -> None:
     assert error(Path("/none"), flags={"vm.vcpus": None}).message.startswith(
         "--set: setting vm.vcpus"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("'yes'", True), ("false", False), ("'off'", False)]
+)
+def test_a_plugins_setting(text: str, value: bool, tmp_path: Path) -> None:
+    path = write(tmp_path, f"[capabilities.greet]\nloud = {text}\n")
+    assert load_settings(path, {}, plugins=[PLUGIN]).flag("capabilities.greet.loud") is value
+    # Before the plugins are known their sections are passed over.
+    assert PLUGIN.key not in load_settings(path, {}).origins
+
+
+def test_a_plugins_setting_by_the_environment(tmp_path: Path) -> None:
+    environ = {"BANGER_CAPABILITIES_GREET_LOUD": "on"}
+    settings = load_settings(tmp_path / "config.toml", environ, plugins=[PLUGIN])
+    assert settings.flag(PLUGIN.key)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[capabilities.greet]\nloud = 3\n", "3 is not true or false"),
+        ("[capabilities.greet]\nquiet = 1\n", "no setting 'capabilities.greet.quiet'"),
+        ("[capabilities.other]\nloud = true\n", "no setting 'capabilities.other.loud'"),
+    ],
+)
+def test_a_plugins_setting_that_does_not_fit(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_settings(write(tmp_path, text), {}, plugins=[PLUGIN])

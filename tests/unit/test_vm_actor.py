@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Interface
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 import trio
@@ -18,23 +18,34 @@ from banger.actors.tap_pool import (
     AcquireAddress,
     AcquireTap,
     AddressLease,
-    Network,
     ReleaseAddress,
     ReleaseTap,
     TapLease,
 )
+from banger.capabilities import (
+    API_VERSION,
+    Capability,
+    GuestContribution,
+    Options,
+    Step,
+    Vm,
+    option,
+)
 from banger.guest import agent
-from banger.host import assets, keys
+from banger.host import assets
 from banger.host.paths import Paths
 from banger.kernel.actor import Actor, Inbox, Ref
 from banger.kernel.bus import Bus
-from banger.kernel.errors import BangerError, HostNotReady, NotFound, VmmError
+from banger.kernel.errors import BangerError, Conflict, HostNotReady, NotFound, UsageError, VmmError
 from banger.kernel.message import Request
 from banger.kernel.store import RecordStore
 from banger.kernel.supervisor import Supervisor
+from banger.model.machine import DiskFormat
+from banger.model.network import Network
 from banger.model.process import ProcessIdentity
 from banger.model.vm import VmRecord, VmSpec, VmState, VmView
-from banger.vmm.base import DiskFormat, Machine, MachineEvent, MachinePlan, Traits
+from banger.vmm.base import Machine, MachineEvent, MachinePlan, Traits
+from tests.unit.capability_samples import registry
 from tests.unit.nursery import nursery_within
 
 NETWORK = Network("br-test", IPv4Interface("172.31.0.1/24"))
@@ -138,6 +149,52 @@ class FakeTaps(Actor):
         return None
 
 
+class Level(Options, frozen=True):
+    level: Annotated[int, option("How much.")] = 0
+
+
+class Recorder(Capability[Level]):
+    api_version = API_VERSION
+    name = "recorder"
+    summary = "Writes down what it is told."
+    options = Level
+    bench: ClassVar[Bench]
+
+    def _tell(self, hook: str, seen: Vm, options: Level) -> None:
+        self.bench.told.append(f"{hook} {seen.name} {options.level}")
+
+    async def prepare(self, vm: Vm, options: Level, step: Step) -> None:
+        assert vm.tap == "tap-x"
+        self._tell("prepare", vm, options)
+
+    def contribute(self, vm: Vm, options: Level, guest: GuestContribution) -> None:
+        guest.hostname(vm.name)
+
+    async def started(self, vm: Vm, options: Level, step: Step) -> None:
+        self._tell("started", vm, options)
+
+    async def changed(self, vm: Vm, before: Level, options: Level, step: Step) -> None:
+        async def undo() -> None:
+            self._tell("undo", vm, before)
+
+        step.undo(undo)
+        self._tell("changed", vm, options)
+        if self.bench.refuse_changes:
+            raise Conflict("not now")
+
+    async def stopping(self, vm: Vm, options: Level, step: Step) -> None:
+        self._tell("stopping", vm, options)
+
+    async def stopped(self, vm: Vm, options: Level, step: Step) -> None:
+        self._tell("stopped", vm, options)
+
+    async def deleted(self, vm: Vm, options: Level, step: Step) -> None:
+        self._tell("deleted", vm, options)
+
+    async def adopted(self, vm: Vm, options: Level, step: Step) -> None:
+        self._tell("adopted", vm, options)
+
+
 class Bench:
     """A fleet on its own."""
 
@@ -147,9 +204,17 @@ class Bench:
         self.taps = FakeTaps()
         self.root = root
         self.fleet: Ref
+        self.told: list[str] = []
+        self.refuse_changes = False
+        self.capability = self._recorder()
+
+    def _recorder(self) -> type[Recorder]:
+        """A capability that writes down what it is told."""
+        return type("Own", (Recorder,), {"bench": self})
 
     async def create(self, *, start: bool = True) -> VmView:
-        return await self.fleet.ask(CreateVm("box", SPEC, "debian-1", start))
+        options = {"recorder": {"level": 1}}
+        return await self.fleet.ask(CreateVm("box", SPEC, "debian-1", start, options=options))
 
     async def ask(self, request: Request[Any]) -> Any:
         return await (await self.fleet.ask(FindVm("box"))).ask(request)
@@ -182,8 +247,7 @@ async def bench_at(root: Path) -> AsyncIterator[Bench]:
             taps=supervisor.start("taps", lambda: bench.taps).ref,
             bus=Bus(),
             paths=Paths(config=root, state=root, cache=root, runtime=root / "run"),
-            key=keys.KeyPair(b"", "ssh-ed25519 AAAA"),
-            resolvers=(),
+            capabilities=registry(bench.capability),
             stop_timeout_s=1,
         )
         bench.fleet = supervisor.start("fleet", lambda: Fleet(services)).ref
@@ -204,15 +268,9 @@ def guest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async def check_configured(link: object) -> None:
         pass
 
-    def make_key(path: Path, comment: str) -> keys.KeyPair:
-        path.write_bytes(b"key")
-        path.with_name(f"{path.name}.pub").write_text("ssh-ed25519 BBBB")
-        return keys.read_key(path)
-
     (tmp_path / "agent").write_bytes(b"agent")
     monkeypatch.setattr(agent, "health", health)
     monkeypatch.setattr(agent, "check_configured", check_configured)
-    monkeypatch.setattr(keys, "make_key", make_key)
     monkeypatch.setattr(assets, "agent_binary", lambda: tmp_path / "agent")
 
 
@@ -242,6 +300,67 @@ async def test_a_life(tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             await bench.ask(vm.Describe())
         bench.assert_nothing_left()
+        once = ["prepare", "started", "stopping", "stopped"]
+        hooks = [*once, "prepare", "started", "stopped", "deleted"]
+        assert bench.told == [f"{hook} box 1" for hook in hooks]
+
+
+async def test_a_change(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        view = await bench.ask(
+            vm.Change(labels={"env": "test", "gone": None}, options={"recorder": {"level": 5}})
+        )
+        assert (view.labels, view.options) == ({"env": "test"}, {"recorder": {"level": 5}})
+        assert bench.told[-1] == "changed box 5"
+        view = await bench.ask(vm.Change(labels={"env": None}))
+        assert (view.labels, view.options) == ({}, {"recorder": {"level": 5}})
+        assert bench.store.load("box").options == {"recorder": {"level": 5}}
+        assert bench.told[-1] == "changed box 5"
+
+
+async def test_a_change_that_fails_is_undone(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        bench.refuse_changes = True
+        with pytest.raises(Conflict, match="not now"):
+            await bench.ask(vm.Change({"a": "b"}, {"recorder": {"level": 5}}))
+        assert bench.told[-2:] == ["changed box 5", "undo box 1"]
+        record = bench.store.load("box")
+        assert (record.labels, record.options) == ({}, {"recorder": {"level": 1}})
+        assert (await bench.ask(vm.Describe())).state is VmState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"recorder": {"level": "x"}}, "--recorder-level 'x'"),
+        ({"recorder": {"colour": 1}}, "no option 'colour'"),
+        ({"absent": {}}, "no capability 'absent'"),
+    ],
+)
+async def test_a_change_that_makes_no_sense(
+    tmp_path: Path, options: dict[str, dict[str, Any]], error: str
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        before = list(bench.told)
+        with pytest.raises(UsageError, match=error):
+            await bench.ask(vm.Change(options=options))
+        assert bench.told == before
+
+
+async def test_what_stopped_gives_back_can_be_given_back_twice(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        bench.taps.refusals.append(HostNotReady("no netlink just now"))
+        # It fails half-way, after the VMM has ended: the actor starts anew and cleans up.
+        with pytest.raises(HostNotReady):
+            await bench.ask(vm.Stop(force=True))
+        assert bench.told.count("stopped box 1") == 1
+        assert await bench.state() is VmState.STOPPED
+        assert bench.told[-1] == "stopped box 1"
+        assert bench.told.count("stopped box 1") == 2
 
 
 async def test_a_client_that_goes_away_at_the_very_end(

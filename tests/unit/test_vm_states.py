@@ -12,13 +12,16 @@ from banger.model.vm import Verb, VmState, guard
 LEGAL = {
     (VmState.RUNNING, Verb.STOP),
     (VmState.RUNNING, Verb.RESTART),
+    (VmState.RUNNING, Verb.SET),
     (VmState.RUNNING, Verb.EXEC),
     (VmState.RUNNING, Verb.DELETE),
     (VmState.PAUSED, Verb.STOP),
     (VmState.PAUSED, Verb.DELETE),
     (VmState.STOPPED, Verb.START),
+    (VmState.STOPPED, Verb.SET),
     (VmState.STOPPED, Verb.DELETE),
     (VmState.CRASHED, Verb.START),
+    (VmState.CRASHED, Verb.SET),
     (VmState.CRASHED, Verb.DELETE),
     (VmState.FAILED, Verb.DELETE),
 }

@@ -17,6 +17,8 @@ MEANT_TO_STAY = {
     "config",
     "state/banger",
     "state/banger/bangerd.log",
+    "state/banger/capabilities",
+    "state/banger/capabilities/nat",
     "state/banger/images",
     "state/banger/keys",
     "state/banger/keys/id_ed25519",

@@ -15,8 +15,8 @@ from banger.model.events import AnyEvent, StageStarted
 from banger.model.requests import CreateVm, DeleteVm, StartVm, WatchEvents
 from tests.vm.instance import Instance, is_alive, wait_until
 
-START_STAGES = ["tap", "guest-config", "vmm", "agent", "configure"]
-CREATE_STAGES = ["record", "address", "root-disk", "host-key", *START_STAGES]
+START_STAGES = ["admit", "tap", "prepare", "guest-config", "vmm", "agent", "configure", "started"]
+CREATE_STAGES = ["admit", "record", "address", "root-disk", *START_STAGES[1:]]
 
 
 class Traces:

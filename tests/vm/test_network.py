@@ -29,8 +29,6 @@ def test_three_vms_reach_each_other(instance: Instance, box: str, other: str, th
     for name in names:
         with pytest.raises(ConnectionRefusedError):  # which is an answer
             socket.create_connection((address[name], CLOSED_PORT), timeout=10)
-        gateway = instance.sh(name, "ip route show default").split()[2]
-        instance.sh(name, f"ping -c 1 -W 10 {gateway}")
 
 
 def test_a_stream_between_two(instance: Instance, box: str, other: str) -> None:

@@ -1,0 +1,1 @@
+"""banger's own features, built on the hooks that plugins have."""

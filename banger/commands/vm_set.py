@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from banger.commands.context import Context
+from banger.commands.declare import Command, Option
+from banger.commands.labels import check_key, parse_labels
+from banger.commands.many import each
+from banger.commands.select import ALL, LABEL, NAMES, PARALLEL, select
+from banger.kernel.errors import UsageError
+from banger.model.requests import SetVm
+from banger.model.vm import OptionValues
+
+
+def run(
+    context: Context,
+    *,
+    names: tuple[str, ...],
+    everything: bool,
+    where: tuple[str, ...],
+    parallel: int,
+    labels: tuple[str, ...],
+    unlabels: tuple[str, ...],
+    options: OptionValues,
+) -> int:
+    changes: dict[str, str | None] = {**parse_labels(labels)}
+    for key in unlabels:
+        if changes.setdefault(check_key(key), None) is not None:
+            raise UsageError(f"--label and --unlabel contradict each other about {key!r}")
+    if not changes and not options:
+        raise UsageError(
+            "nothing is to be changed", hint="'banger vm set --help' shows what can be"
+        )
+    selection = select(context, names, everything=everything, labels=where)
+    return each(
+        context,
+        selection,
+        lambda name: SetVm(name, changes, options),
+        "changed",
+        parallel=parallel,
+    )
+
+
+COMMAND = Command(
+    path=("vm", "set"),
+    summary="Change labels and options of VMs.",
+    details="What is not mentioned stays as it is. --label gives a label here; --where chooses "
+    "by labels.",
+    run=run,
+    mutates=True,
+    takes_options=True,
+    arguments=(NAMES,),
+    options=(
+        ALL,
+        Option("where", ("--where",), LABEL.help, metavar=LABEL.metavar, many=True),
+        PARALLEL,
+        Option("labels", ("--label",), "Give a label.", metavar="KEY=VALUE", many=True),
+        Option("unlabels", ("--unlabel",), "Take a label away.", metavar="KEY", many=True),
+    ),
+    examples=(
+        "banger vm set web-1 --label stage=test --unlabel owner",
+        "banger vm set --where stage=test --label stage=live",
+    ),
+)

@@ -1,0 +1,30 @@
+"""What the checks work with, built by the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from banger.actors.bring_up import ImageFiles
+from banger.capabilities.registry import Registry
+from banger.host.paths import Paths
+from banger.kernel.actor import Ref
+from banger.kernel.store import RecordStore
+from banger.model.settings import Settings
+from banger.model.vm import VmRecord
+from banger.vmm.base import Vmm
+
+
+@dataclass(frozen=True)
+class DoctorContext:
+    settings: Settings
+    paths: Paths
+    driver: Vmm
+    fleet: Ref
+    taps: Ref
+    images: Ref
+    firewall: Ref
+    registry: Registry
+    vms: RecordStore[VmRecord]
+
+    def image_files(self, image_id: str) -> ImageFiles:
+        return ImageFiles.of(self.paths.images / image_id)
