@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import os
 
+from banger.client.interface import find_interface
 from banger.commands.context import Context
 from banger.commands.declare import SETTINGS, Command
 from banger.settings import load_settings, parse_flags
 
 
 def run(context: Context, *, flags: tuple[str, ...]) -> None:
-    settings = load_settings(context.paths.config_file, os.environ, parse_flags(flags))
+    given = parse_flags(flags)
+    # A mistake in the settings of the core is told even when plugins can't be found for it.
+    load_settings(context.paths.config_file, os.environ, given)
+    rows = find_interface(context.paths).settings
+    settings = load_settings(context.paths.config_file, os.environ, given, plugins=rows)
     origins = settings.origins.values()
     context.document(
         [{"key": o.key, "value": o.value, "origin": o.origin, "help": o.help} for o in origins]

@@ -10,6 +10,7 @@ GROUPS = {
     "vm": "Create and use VMs.",
     "image": "Build and inspect the images VMs are made from.",
     "daemon": "Start, stop and inspect bangerd.",
+    "plugin": "Inspect capabilities, drivers and image builders.",
     "config": "Inspect the settings.",
     "bench": "Measure banger on this machine.",
 }
@@ -24,6 +25,7 @@ MODULES = {
     ("vm", "start"): "vm_start",
     ("vm", "stop"): "vm_stop",
     ("vm", "restart"): "vm_restart",
+    ("vm", "set"): "vm_set",
     ("vm", "delete"): "vm_delete",
     ("vm", "logs"): "vm_logs",
     ("vm", "wait"): "vm_wait",
@@ -34,8 +36,11 @@ MODULES = {
     ("daemon", "start"): "daemon_start",
     ("daemon", "stop"): "daemon_stop",
     ("daemon", "status"): "daemon_status",
+    ("plugin", "list"): "plugin_list",
+    ("plugin", "show"): "plugin_show",
     ("config", "show"): "config_show",
     ("bench", "create"): "bench_create",
+    ("doctor",): "doctor",
     ("version",): "version",
 }
 

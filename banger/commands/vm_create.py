@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Kind, Option
+from banger.commands.labels import NEW_LABEL, parse_labels
 from banger.commands.progress import StageProgress
 from banger.kernel.errors import UsageError
 from banger.kernel.message import Fault
@@ -15,6 +16,7 @@ from banger.model.vm import (
     MEMORY_MIB_MAX,
     MEMORY_MIB_MIN,
     VCPUS_MAX,
+    OptionValues,
     VmView,
 )
 
@@ -28,8 +30,10 @@ def run(
     vcpus: int | None,
     memory_mib: int | None,
     disk: str | None,
+    labels: tuple[str, ...],
     no_start: bool,
     fault: str | None,
+    options: OptionValues,
 ) -> None:
     if position is not None and name is not None and position != name:
         raise UsageError(f"two names were given: {position!r} and {name!r}")
@@ -39,6 +43,8 @@ def run(
         vcpus=_within("--vcpus", vcpus, 1, VCPUS_MAX),
         memory_mib=_within("--memory", memory_mib, MEMORY_MIB_MIN, MEMORY_MIB_MAX),
         disk_bytes=_disk(disk),
+        labels=parse_labels(labels),
+        options=options,
         start=not no_start,
         fault=None if fault is None else _fault(fault),
     )
@@ -92,6 +98,7 @@ COMMAND = Command(
     "leaves nothing behind.",
     run=run,
     mutates=True,
+    takes_options=True,
     arguments=(
         Argument(
             "position",
@@ -113,6 +120,7 @@ COMMAND = Command(
         Option("memory_mib", ("--memory",), "Memory in MiB.", kind=Kind.NUMBER, metavar="MIB"),
         Option("disk", ("--disk",), "Size of the root disk, like 8G.", metavar="SIZE"),
         Option("no_start", ("--no-start",), "Create it, but leave it stopped.", kind=Kind.FLAG),
+        NEW_LABEL,
         Option(
             "fault",
             ("--inject-fault",),
@@ -121,5 +129,8 @@ COMMAND = Command(
             hidden=True,
         ),
     ),
-    examples=("banger vm create --name testbox", "banger vm create web-1 --memory 512 --disk 8G"),
+    examples=(
+        "banger vm create --name testbox",
+        "banger vm create web-1 --memory 512 --disk 8G --label app=web",
+    ),
 )

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
 from banger.client.ssh import forget_host
-from banger.commands.context import Context, each
-from banger.commands.declare import VM_NAMES, Command
-from banger.model.names import check_name
+from banger.commands.context import Context
+from banger.commands.declare import Command
+from banger.commands.many import each
+from banger.commands.select import NAMES, SELECTION, select
 from banger.model.requests import DeleteVm
 
 
-def run(context: Context, *, names: tuple[str, ...]) -> int:
-    requests = [DeleteVm(check_name("VM", name)) for name in names]
-    code = each(context, names, requests, "deleted")
-    for name in names:
+def run(
+    context: Context,
+    *,
+    names: tuple[str, ...],
+    everything: bool,
+    labels: tuple[str, ...],
+    parallel: int,
+) -> int:
+    selection = select(context, names, everything=everything, labels=labels)
+    if selection.listed:
+        context.note(f"deleting {len(selection.names)}: {', '.join(selection.names)}")
+    code = each(context, selection, DeleteVm, "deleted", parallel=parallel)
+    for name in selection.names:
         forget_host(context.paths, name)
     return code
 
@@ -18,7 +28,10 @@ def run(context: Context, *, names: tuple[str, ...]) -> int:
 COMMAND = Command(
     path=("vm", "delete"),
     summary="Delete VMs with their disks.",
+    details="Nothing is asked. What a pattern, a label or --all chose is named first.",
     run=run,
     mutates=True,
-    arguments=(VM_NAMES,),
+    arguments=(NAMES,),
+    options=SELECTION,
+    examples=("banger vm delete testbox", "banger vm delete --label job=42"),
 )

@@ -4,8 +4,11 @@ import os
 import shutil
 import sys
 
+import msgspec
+
 from banger.commands.context import Context
-from banger.commands.declare import VM_NAME, Argument, Command, Kind, Option
+from banger.commands.declare import Argument, Command, Kind, Option
+from banger.commands.select import NAMES, SELECTION, check_parallel, has_pattern, select
 from banger.kernel.errors import UsageError
 from banger.model.names import check_name
 from banger.model.requests import Exec, ExecResult
@@ -19,8 +22,11 @@ SIGNAL_CODE = 128
 def run(
     context: Context,
     *,
-    name: str,
+    names: tuple[str, ...],
     command: tuple[str, ...],
+    everything: bool,
+    labels: tuple[str, ...],
+    parallel: int,
     tty: bool,
     user: str,
     workdir: str | None,
@@ -29,12 +35,17 @@ def run(
 ) -> int:
     if timeout_s is not None and not 0 < timeout_s <= TIMEOUT_MAX_S:
         raise UsageError(f"--timeout {timeout_s:g} is not within 0 and {TIMEOUT_MAX_S} seconds")
+    if not command:
+        raise UsageError("no command is given", hint="it stands after '--'")
+    several = len(names) != 1 or everything or bool(labels) or has_pattern(names)
+    if several and tty:
+        raise UsageError("--tty is for one VM, and others than one were asked for")
     size = shutil.get_terminal_size()
     variables = dict(_variable(item) for item in env)
     if tty:
         variables.setdefault("TERM", os.environ.get("TERM", "linux"))
     request = Exec(
-        name=check_name("VM", name),
+        name="",
         argv=list(command),
         env=variables,
         cwd=workdir,
@@ -44,17 +55,27 @@ def run(
         cols=size.columns,
         timeout_s=timeout_s or 0,
     )
+    if several:
+        from banger.commands.exec_many import exec_many
+
+        check_parallel(parallel)
+        selection = select(context, names, everything=everything, labels=labels)
+        requests = [msgspec.structs.replace(request, name=name) for name in selection.names]
+        return exec_many(context, requests, parallel)
+    request = msgspec.structs.replace(request, name=check_name("VM", names[0]))
     if context.json:
         return _captured(context, request)
     from banger.client.exec import run_exec
 
-    return exit_code(run_exec(context.daemon, request))
+    result = run_exec(context.daemon, request)
+    if result.timed_out:
+        sys.stderr.write("banger: the command was ended at its timeout\n")
+    return exit_code(result)
 
 
 def exit_code(result: ExecResult) -> int:
     """What this process exits with, as a shell would tell the command's end."""
     if result.timed_out:
-        sys.stderr.write("banger: the command was ended at its timeout\n")
         return TIMED_OUT_CODE
     return SIGNAL_CODE + result.signal if result.signal else result.code
 
@@ -86,15 +107,19 @@ def _variable(text: str) -> tuple[str, str]:
 
 COMMAND = Command(
     path=("vm", "exec"),
-    summary="Run a command in a VM.",
+    summary="Run a command in a VM, or in several at once.",
     details="Exits with the command's code; 128 + N when signal N ended it, 124 at the timeout. "
-    "Signals sent to banger are sent on to the command.",
+    "Signals sent to banger are sent on to the command. In several VMs its stdin is empty, each "
+    "line of output begins with the VM's name, and the exit code is the first in the order of "
+    "the names that is not 0. In a line without '--' the first word is the VM.",
     run=run,
     arguments=(
-        VM_NAME,
+        NAMES,
         Argument("command", "The command and its arguments, after '--'.", many=True),
     ),
+    dashes_split=True,
     options=(
+        *SELECTION,
         Option("tty", ("-t", "--tty"), "Give the command a terminal.", Kind.FLAG),
         Option("user", ("-u", "--user"), "User in the guest.", metavar="USER", default="root"),
         Option("workdir", ("-w", "--workdir"), "Directory in the guest.", metavar="DIR"),
@@ -103,5 +128,9 @@ COMMAND = Command(
             "timeout_s", ("--timeout",), "End the command after this time.", Kind.SECONDS, "SECONDS"
         ),
     ),
-    examples=("banger vm exec testbox -- uname -a", "banger vm exec testbox -t -- bash"),
+    examples=(
+        "banger vm exec testbox -- uname -a",
+        "banger vm exec testbox -t -- bash",
+        "banger vm exec 'web-*' --label stage=test -- uptime",
+    ),
 )

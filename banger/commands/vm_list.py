@@ -2,30 +2,56 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command
+from banger.commands.labels import parse_selectors, show_labels
+from banger.commands.select import LABEL, NAMES, check_names, fits, has_pattern, matches
+from banger.kernel.errors import NotFound
 from banger.model.requests import ListVms
+from banger.model.vm import VmView
 
 
-def run(context: Context) -> None:
-    views = context.call(ListVms())
+def run(context: Context, *, names: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    check_names(names)
+    selectors = parse_selectors(labels)
+    there = context.call(ListVms())
+    _check_there(names, there)
+    views = [v for v in there if fits(v, selectors) and (not names or matches(v.name, names))]
     context.document(views)
     if not views:
-        context.note("there are no VMs; 'banger vm create' makes one")
+        none = "no VM fits" if there else "there are no VMs; 'banger vm create' makes one"
+        context.note(none)
         return
+    labelled = any(view.labels for view in views)
     context.table(
-        ("NAME", "STATE", "IMAGE", "ADDRESS", "VCPUS", "MEMORY", "PID"),
-        [
-            (
-                view.name,
-                view.state,
-                view.image,
-                view.address or "-",
-                str(view.vcpus),
-                f"{view.memory_mib} MiB",
-                str(view.pid or "-"),
-            )
-            for view in views
-        ],
+        ("NAME", "STATE", "IMAGE", "ADDRESS", "VCPUS", "MEMORY", "PID", *["LABELS"] * labelled),
+        [(*_row(view), *[show_labels(view.labels) or "-"] * labelled) for view in views],
     )
 
 
-COMMAND = Command(path=("vm", "list"), summary="List the VMs and their states.", run=run)
+def _check_there(names: tuple[str, ...], views: list[VmView]) -> None:
+    """A pattern may fit none; a name that is not there is a mistake."""
+    for name in names:
+        if not has_pattern([name]) and all(view.name != name for view in views):
+            raise NotFound(f"there is no VM {name!r}", hint="'banger vm list' shows those there")
+
+
+def _row(view: VmView) -> tuple[str, ...]:
+    return (
+        view.name,
+        view.state,
+        view.image,
+        view.address or "-",
+        str(view.vcpus),
+        f"{view.memory_mib} MiB",
+        str(view.pid or "-"),
+    )
+
+
+COMMAND = Command(
+    path=("vm", "list"),
+    summary="List the VMs and their states.",
+    details="A pattern or a label that fits none lists none.",
+    run=run,
+    arguments=(NAMES,),
+    options=(LABEL,),
+    examples=("banger vm list", "banger vm list 'web-*' --label stage=test"),
+)

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
-from banger.commands.context import Context, each
-from banger.commands.declare import VM_NAMES, Command
-from banger.model.names import check_name
+from banger.commands.context import Context
+from banger.commands.declare import Command
+from banger.commands.many import each
+from banger.commands.select import NAMES, SELECTION, select
 from banger.model.requests import RestartVm
 
 
-def run(context: Context, *, names: tuple[str, ...]) -> int:
-    requests = [RestartVm(check_name("VM", name)) for name in names]
-    return each(context, names, requests, "restarted")
+def run(
+    context: Context,
+    *,
+    names: tuple[str, ...],
+    everything: bool,
+    labels: tuple[str, ...],
+    parallel: int,
+) -> int:
+    selection = select(context, names, everything=everything, labels=labels)
+    return each(context, selection, RestartVm, "restarted", parallel=parallel)
 
 
 COMMAND = Command(
@@ -16,5 +24,7 @@ COMMAND = Command(
     summary="Stop and start VMs.",
     run=run,
     mutates=True,
-    arguments=(VM_NAMES,),
+    arguments=(NAMES,),
+    options=SELECTION,
+    examples=("banger vm restart testbox", "banger vm restart --label app=web --parallel 2"),
 )

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Command
+from banger.commands.labels import show_labels
+from banger.commands.options import show_options
 from banger.model.names import check_name
 from banger.model.requests import ShowVm
 from banger.model.sizes import show_size
@@ -32,7 +34,9 @@ def _lines(view: VmView) -> list[tuple[str, str]]:
         ("created", view.created_at),
         ("id", view.id),
     ]
-    return lines
+    if view.labels:
+        lines.append(("labels", show_labels(view.labels)))
+    return lines + show_options(view.options)
 
 
 COMMAND = Command(path=("vm", "show"), summary="Show one VM.", run=run, arguments=(VM_NAME,))

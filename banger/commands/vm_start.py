@@ -1,20 +1,39 @@
 from __future__ import annotations
 
-from banger.commands.context import Context, each
-from banger.commands.declare import VM_NAMES, Command
-from banger.model.names import check_name
+from banger.commands.context import Context
+from banger.commands.declare import Command
+from banger.commands.many import each
+from banger.commands.select import NAMES, SELECTION, select
 from banger.model.requests import StartVm
+from banger.model.vm import VmState
 
 
-def run(context: Context, *, names: tuple[str, ...]) -> int:
-    requests = [StartVm(check_name("VM", name)) for name in names]
-    return each(context, names, requests, "started")
+def run(
+    context: Context,
+    *,
+    names: tuple[str, ...],
+    everything: bool,
+    labels: tuple[str, ...],
+    parallel: int,
+) -> int:
+    selection = select(context, names, everything=everything, labels=labels)
+    return each(
+        context,
+        selection,
+        StartVm,
+        "started",
+        parallel=parallel,
+        settled=lambda view: view.state is VmState.RUNNING,
+    )
 
 
 COMMAND = Command(
     path=("vm", "start"),
     summary="Start stopped or crashed VMs.",
+    details="A pattern, a label or --all leaves those alone that are running.",
     run=run,
     mutates=True,
-    arguments=(VM_NAMES,),
+    arguments=(NAMES,),
+    options=SELECTION,
+    examples=("banger vm start testbox", "banger vm start --all"),
 )

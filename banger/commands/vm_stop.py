@@ -1,23 +1,45 @@
 from __future__ import annotations
 
-from banger.commands.context import Context, each
-from banger.commands.declare import VM_NAMES, Command, Kind, Option
-from banger.model.names import check_name
+from banger.commands.context import Context
+from banger.commands.declare import Command, Kind, Option
+from banger.commands.many import each
+from banger.commands.select import NAMES, SELECTION, select
 from banger.model.requests import StopVm
+from banger.model.vm import VmState
+
+_AT_REST = (VmState.STOPPED, VmState.CRASHED, VmState.FAILED)
 
 
-def run(context: Context, *, names: tuple[str, ...], force: bool) -> int:
-    requests = [StopVm(check_name("VM", name), force) for name in names]
-    return each(context, names, requests, "stopped")
+def run(
+    context: Context,
+    *,
+    names: tuple[str, ...],
+    everything: bool,
+    labels: tuple[str, ...],
+    parallel: int,
+    force: bool,
+) -> int:
+    selection = select(context, names, everything=everything, labels=labels)
+    return each(
+        context,
+        selection,
+        lambda name: StopVm(name, force),
+        "stopped",
+        parallel=parallel,
+        settled=lambda view: view.state in _AT_REST,
+    )
 
 
 COMMAND = Command(
     path=("vm", "stop"),
     summary="Stop VMs in an orderly way; their disks survive.",
+    details="A pattern, a label or --all leaves those alone that do not run.",
     run=run,
     mutates=True,
-    arguments=(VM_NAMES,),
+    arguments=(NAMES,),
     options=(
+        *SELECTION,
         Option("force", ("--force",), "End the VMM at once, like pulling the plug.", Kind.FLAG),
     ),
+    examples=("banger vm stop testbox", "banger vm stop 'web-*'"),
 )

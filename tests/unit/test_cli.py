@@ -14,7 +14,8 @@ from typing import Any
 import click
 import pytest
 
-from banger.cli import main, parser
+from banger.cli.command import DeclaredCommand
+from banger.cli.plugins import Plugins
 from banger.commands.table import GROUPS, MODULES, load
 from banger.kernel.errors import BangerError, Conflict, NotFound
 from banger.model.requests import (
@@ -22,72 +23,20 @@ from banger.model.requests import (
     ErrorOutput,
     Exec,
     ExecResult,
+    GetInterface,
     ListVms,
     Output,
     ReadConsole,
     ShowVm,
     StopVm,
 )
-from banger.model.vm import VmState, VmView
+from banger.model.vm import VmState
+from tests.unit.command_line import NO_PLUGINS, Cli, view
 from tests.unit.fake_daemon import FakeDaemon, GuestFiles, serving
 
 PATHS = sorted(MODULES)
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Directories of the test's own; no daemon is ever started."""
-    for kind in ("CONFIG_HOME", "STATE_HOME", "CACHE_HOME", "RUNTIME_DIR"):
-        monkeypatch.setenv(f"XDG_{kind}", str(tmp_path))
-    for variable in [name for name in os.environ if name.startswith("BANGER_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setattr("banger.client.launch.start", refuse_to_start)
-    return tmp_path
-
-
-def refuse_to_start(*_: object) -> None:
-    raise AssertionError("a daemon would have been started")
-
-
-class Cli:
-    """Runs commands in this process."""
-
-    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
-        self._capture = capture
-        self.out = ""
-        self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
-        code = main.run(list(arguments), json="--json" in ours, debug="--debug" in ours)
-        self.out, self.err = self._capture.readouterr()
-        return code
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(capsys)
-
-
-def view(name: str, state: VmState = VmState.RUNNING) -> VmView:
-    return VmView(
-        name=name,
-        state=state,
-        image="debian",
-        address="172.31.0.5",
-        mac="02:fc:ac:1f:00:05",
-        pid=4711,
-        vcpus=1,
-        memory_mib=256,
-        disk_bytes=1 << 30,
-        disk_allocated_bytes=4096,
-        created_at="2024-05-01T12:00:00+00:00",
-        id="0" * 32,
-        driver="qemu",
-        accelerator="tcg",
-        tap="tap-00000000",
-        reason="",
-    )
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def answer(request: Any) -> Iterator[object]:
@@ -100,6 +49,8 @@ def answer(request: Any) -> Iterator[object]:
             yield [view("web-1"), view("web-2", VmState.STOPPED)]
         case ShowVm():
             yield view(name)
+        case GetInterface():
+            yield NO_PLUGINS
         case StopVm(name="web-2"):
             raise Conflict("can't stop VM 'web-2': it is stopped\x1b[2J\nreally")
         case StopVm():
@@ -134,6 +85,7 @@ def test_declaration(path: tuple[str, ...]) -> None:
     names += [option.name for option in command.options]
     assert len(set(names)) == len(names)
     taken = [*inspect.signature(command.run).parameters]
+    names += ["options"] * command.takes_options
     assert sorted(taken) == sorted(["context", *names])
     flags = [flag for option in command.options for flag in option.flags]
     assert len({*flags, "--json", "--debug", "--help"}) == len(flags) + 3
@@ -145,7 +97,7 @@ def test_declaration(path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_examples_can_be_parsed(path: tuple[str, ...]) -> None:
-    command = parser._command(load(path))
+    command = DeclaredCommand(load(path), Plugins())
     for example in load(path).examples:
         words = example.split()[1 + len(path) :]
         with command.make_context(path[-1], words) as context:
@@ -186,7 +138,9 @@ WRONG = [
     ["vm", "nonsense"],
     ["vm", "--nonsense"],
     ["vm", "list", "--nonsense"],
-    ["vm", "list", "extra"],
+    ["image", "list", "extra"],
+    ["vm", "list", "Bad_Name"],
+    ["vm", "list", "--label", "=x"],
     ["vm", "show"],
     ["vm", "show", "a", "b"],
     ["vm", "show", "Bad_Name"],
@@ -196,6 +150,28 @@ WRONG = [
     ["vm", "show", "\x1b[2J"],
     ["vm", "show", "\udcff"],
     ["vm", "delete"],
+    ["vm", "delete", "a", "--all"],
+    ["vm", "delete", "a*", "--all"],
+    ["vm", "delete", "a", "--parallel", "0"],
+    ["vm", "delete", "a", "--parallel", "65"],
+    ["vm", "delete", "--label", "two words"],
+    ["vm", "delete", "--label", "k=two words"],
+    ["vm", "set", "a"],
+    ["vm", "set", "a", "--label", "k"],
+    ["vm", "set", "a", "--label", "=v"],
+    ["vm", "set", "a", "--label", "k=v", "--unlabel", "k"],
+    ["vm", "set", "a", "--label", "k=v", "--label", "k=w"],
+    ["vm", "set", "a", "--unlabel", "-k"],
+    ["vm", "set", "--label", "k=v"],
+    ["vm", "set", "a", "--nonsense"],
+    ["vm", "create", "a", "--nonsense"],
+    ["vm", "create", "a", "-p8080:80"],
+    ["vm", "create", "a", "--label", "k"],
+    ["vm", "create", "a", "--label", "k=\n"],
+    ["vm", "create", "a", "--label", "k" * 64 + "="],
+    ["vm", "create", "a", "--label", "k=" + "v" * 129],
+    ["vm", "create", "a", *(f"--label=k{n}=v" for n in range(65))],
+    ["vm", "create", "a", "--label", "\udcff=x"],
     ["vm", "delete", "good", "Bad"],
     ["vm", "create", "a", "--name", "b"],
     ["vm", "create", "a", "--vcpus", "two"],
@@ -211,6 +187,13 @@ WRONG = [
     ["vm", "exec", "a"],
     ["vm", "exec", "a", "--"],
     ["vm", "exec", "Bad", "--", "true"],
+    ["vm", "exec", "--", "true"],
+    ["vm", "exec", "--all", "true"],
+    ["vm", "exec", "a", "--all", "--", "true"],
+    ["vm", "exec", "a", "b", "-t", "--", "true"],
+    ["vm", "exec", "--all", "-t", "--", "true"],
+    ["vm", "exec", "a*", "-t", "--", "true"],
+    ["vm", "exec", "a", "b", "--parallel", "0", "--", "true"],
     ["vm", "exec", "a", "--env", "novalue", "--", "true"],
     ["vm", "exec", "a", "--env", "=x", "--", "true"],
     ["vm", "exec", "a", "--timeout", "soon", "--", "true"],

@@ -1,0 +1,61 @@
+"""What plugins add to the command line: asked of the daemon, or of a program that only looks.
+
+The client itself imports no plugin: they are the daemon's, and slow to find.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+
+import msgspec
+
+from banger.client import launch
+from banger.host.paths import Paths
+from banger.kernel.errors import BangerError, HostNotReady
+from banger.model.requests import GetInterface, Interface
+
+DEADLINE_S = 30.0
+"""Of the program; finding the plugins takes it a fraction of a second."""
+
+
+def find_interface(paths: Paths) -> Interface:
+    """Of the daemon that runs, else of the one that would; none is started.
+
+    Raises `HostNotReady` when neither can tell.
+    """
+    try:
+        connection = launch.connect(paths)
+        if connection is not None:
+            with connection:
+                return connection.call(GetInterface())
+    except BangerError:
+        pass  # a daemon that is not for us, or of another version
+    return from_program()
+
+
+@cache
+def from_program() -> Interface:
+    """What a daemon started now would have. Raises `HostNotReady`."""
+    argv = [sys.executable, "-m", "banger.daemon", "--interface"]
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise _unknown(f"no answer within {DEADLINE_S:.0f} s") from None
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        raise _unknown(said[-1].removeprefix("bangerd: "))
+    try:
+        return msgspec.json.decode(done.stdout, type=Interface)
+    except msgspec.MsgspecError as error:
+        raise _unknown(str(error)) from error
+
+
+def _unknown(reason: str) -> HostNotReady:
+    return HostNotReady(
+        f"can't find out what plugins add to the command line: {reason}",
+        hint="'bangerd --interface' shows more",
+    )
