@@ -53,7 +53,7 @@ from banger.kernel.supervisor import Child, Supervisor
 from banger.model.image import ImageRecord
 from banger.model.requests import AnyFeed, AnyRequest
 from banger.model.settings import Settings
-from banger.model.vm import VmRecord
+from banger.model.vm import RECORD_MIGRATIONS, RECORD_VERSION, VmRecord
 from banger.settings import load_settings, parse_flags
 from banger.vmm.base import DriverContext
 from banger.vmm.registry import load_driver
@@ -82,7 +82,13 @@ async def _run_daemon(
 ) -> None:
     group = _socket_group(settings)
     bus = Bus()
-    vms = RecordStore(paths.vms, VmRecord, key_of=lambda vm: vm.name)
+    vms = RecordStore(
+        paths.vms,
+        VmRecord,
+        version=RECORD_VERSION,
+        migrations=RECORD_MIGRATIONS,
+        key_of=lambda vm: vm.name,
+    )
     images = RecordStore(paths.images, ImageRecord, key_of=lambda image: image.id)
 
     def vm_records() -> list[VmRecord]:

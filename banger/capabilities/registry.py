@@ -99,10 +99,13 @@ class Registry:
     def _defaults(self, name: str, capability: AnyCapability) -> Options:
         try:
             defaults = guard.call(capability.defaults)
+            if type(defaults) is not capability.options:
+                raise guard.Misbehaved(f"returned {defaults!r}")
         except guard.Misbehaved as error:
             self.disable(name, f"its defaults: {error}")
-            raise HostNotReady(f"capability {name!r} {error}", hint=_AGAIN) from None
-        assert isinstance(defaults, Options)
+            raise HostNotReady(
+                f"capability {name!r} is off: its defaults: {error}", hint=_AGAIN
+            ) from None
         return defaults
 
     def _check_names(self, given: Given) -> None:

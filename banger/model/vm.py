@@ -103,6 +103,15 @@ class VmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Size of the root disk as the guest sees it."""
 
 
+def _without_host_key(record: dict[str, Any]) -> dict[str, Any]:
+    """The guest's SSH host key is read from its file."""
+    return {field: value for field, value in record.items() if field != "host_public_key"}
+
+
+RECORD_VERSION = 2
+RECORD_MIGRATIONS = {1: _without_host_key}
+
+
 class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is kept of a VM on disk. Written before each side effect it announces.
 

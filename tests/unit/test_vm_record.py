@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from banger.model.vm import VmRecord, VmSpec, VmState
+from banger.kernel.store import RecordStore
+from banger.model.vm import (
+    RECORD_MIGRATIONS,
+    RECORD_VERSION,
+    VmRecord,
+    VmSpec,
+    VmState,
+)
 
 GOOD = msgspec.to_builtins(
     VmRecord(
@@ -41,3 +50,13 @@ def test_a_good_one() -> None:
 def test_bad_ones(change: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(GOOD | change, VmRecord)
+
+
+def test_a_record_of_the_first_version(tmp_path: Path) -> None:
+    old = GOOD | {"host_public_key": "ssh-ed25519 AAAA"}
+    del old["labels"], old["options"]
+    (tmp_path / "web-1").mkdir()
+    document = msgspec.json.encode({"version": 1, "record": old})
+    (tmp_path / "web-1" / "record.json").write_bytes(document)
+    store = RecordStore(tmp_path, VmRecord, version=RECORD_VERSION, migrations=RECORD_MIGRATIONS)
+    assert store.load("web-1") == msgspec.convert(GOOD, VmRecord)
