@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import trio
 
-from banger.actors import vm
+from banger.actors import vm, vm_requests
 from banger.actors.blocking import run_blocking
 from banger.actors.services import Services
 from banger.kernel.actor import Actor, Envelope, Inbox, Ref, cancelled_when_abandoned
@@ -67,7 +67,7 @@ class ListVms(Request[list[VmView]], frozen=True):
     """Sorted by name."""
 
 
-class LookAtVms(Request[list[vm.Seen]], frozen=True):
+class LookAtVms(Request[list[vm_requests.Seen]], frozen=True):
     """The VMs as hooks see them, sorted by name."""
 
 
@@ -114,10 +114,10 @@ class Fleet(Actor):
                     await self._ended(name, child)
                     envelope.reply(None)
                 case ListVms():
-                    views = await self._ask_all(vm.Describe())
+                    views = await self._ask_all(vm_requests.Describe())
                     envelope.reply(sorted(views, key=lambda view: view.name))
                 case LookAtVms():
-                    seen = await self._ask_all(vm.Look())
+                    seen = await self._ask_all(vm_requests.Look())
                     envelope.reply(sorted(seen, key=lambda found: found.vm.name))
                 case GetQuarantined():
                     envelope.reply({n: e.message for n, e in self._quarantined.items()})
@@ -150,7 +150,9 @@ class Fleet(Actor):
         child = self._keep(name, record)
         try:
             async with cancelled_when_abandoned(envelope):
-                view = await child.ref.ask(vm.Create(start=request.start, fault=request.fault))
+                view = await child.ref.ask(
+                    vm_requests.Create(start=request.start, fault=request.fault)
+                )
                 envelope.reply(view)
         finally:
             if not envelope.answered:
@@ -161,7 +163,7 @@ class Fleet(Actor):
     async def _delete(self, child: Child) -> None:
         """Returns when the VM is deleted, also when somebody else is deleting it already."""
         try:
-            await child.ref.ask(vm.Delete())
+            await child.ref.ask(vm_requests.Delete())
         except (IllegalState, ActorStopped):
             if not child.finished.is_set() and not await _is_going(child):
                 raise
@@ -232,12 +234,12 @@ class Fleet(Actor):
     async def _await_recovery(self) -> None:
         """A VM's actor answers when it has taken its VM up again."""
         with trio.move_on_after(RECOVERY_DEADLINE_S):
-            await self._ask_all(vm.Describe())
+            await self._ask_all(vm_requests.Describe())
         self._services.recovered.set()
 
 
 async def _is_going(child: Child) -> bool:
     try:
-        return (await child.ref.ask(vm.Describe())).state is VmState.DELETING
+        return (await child.ref.ask(vm_requests.Describe())).state is VmState.DELETING
     except ActorStopped:
         return True

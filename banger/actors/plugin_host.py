@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from banger.actors import fleet, vm
+from banger.actors import fleet, vm_requests
 from banger.actors.firewall import PinTap, PutRules, RemoveRules, UnpinTap
 from banger.actors.tap_pool import GetNetwork
 from banger.capabilities.host import CommandResult, OwnSettings, Vm
@@ -94,7 +94,7 @@ class PluginHost:
     async def change_options(self, vm_name: str, options: dict[str, Any]) -> None:
         assert self._daemon.fleet is not None
         ref = await self._daemon.fleet.ask(fleet.FindVm(vm_name))
-        await ref.ask(vm.Change(options={self._capability: options}))
+        await ref.ask(vm_requests.Change(options={self._capability: options}))
 
     def service(self, name: str) -> Ref:
         return self._daemon.services[self._capability, name]
@@ -128,7 +128,7 @@ class PluginHost:
     ) -> CommandResult:
         assert self._daemon.fleet is not None
         ref = await self._daemon.fleet.ask(fleet.FindVm(target.name))
-        link = await ref.ask(vm.GetLinkForHooks())
+        link = await ref.ask(vm_requests.GetLinkForHooks())
         try:
             with trio.fail_after(timeout_s):
                 request = Exec(target.name, list(argv))

@@ -15,11 +15,28 @@ import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
-from banger.actors.bring_up import BringUp, initramfs, root_disk
+from banger.actors.bring_up import BringUp, initramfs
 from banger.actors.console import Console
 from banger.actors.services import Services
 from banger.actors.shut_down import shut_down
 from banger.actors.tap_pool import LEASED_PREFIX, AcquireTap, ReleaseAddress, ReleaseTap, TapLease
+from banger.actors.vm_requests import (
+    Change,
+    Create,
+    Delete,
+    Describe,
+    GetConsole,
+    GetLink,
+    GetLinkForHooks,
+    GetRecord,
+    Look,
+    Restart,
+    Seen,
+    Start,
+    Stop,
+)
+from banger.actors.vm_view import vm_view
+from banger.actors.vmm_watch import VmmWatch
 from banger.capabilities.hooks import Hooks, Undo, undo_all
 from banger.capabilities.host import Vm
 from banger.guest.link import AgentLink
@@ -34,7 +51,6 @@ from banger.kernel.actor import (
 from banger.kernel.errors import BangerError, HostNotReady, IllegalState, VmmError
 from banger.kernel.message import Fault, Request
 from banger.kernel.stages import Stage, StageTiming, run_stages, undo_stages
-from banger.model.clock import rfc3339
 from banger.model.events import (
     HookProgress,
     OperationEnded,
@@ -43,77 +59,13 @@ from banger.model.events import (
     VmGone,
     VmStateChanged,
 )
-from banger.model.text import printable
-from banger.model.vm import OptionValues, Verb, VmRecord, VmState, VmView, guard
-from banger.vmm.base import Machine, MachineEvent
+from banger.model.vm import Verb, VmRecord, VmState, VmView, guard
+from banger.vmm.base import Machine
 
 log = logging.getLogger(__name__)
 
 _HAS_VMM = (VmState.RUNNING, VmState.PAUSED)
 _MAY_HAVE_UNRECORDED_VMM = (VmState.CREATING, VmState.STARTING, VmState.DELETING)
-
-
-class Create(Request[VmView], frozen=True):
-    """The first request of a new VM. Abandoned, it is undone."""
-
-    start: bool
-    fault: Fault | None = None
-
-
-class Start(Request[VmView], frozen=True):
-    """Abandoned, it is undone."""
-
-    fault: Fault | None = None
-
-
-class Stop(Request[VmView], frozen=True):
-    """Goes on to its end when abandoned, like `Delete`."""
-
-    force: bool = False
-
-
-class Restart(Request[VmView], frozen=True):
-    """Abandoned, it leaves the VM stopped."""
-
-
-class Delete(Request[None], frozen=True):
-    """The actor ends with it."""
-
-
-class Change(Request[VmView], frozen=True):
-    """Set labels (None removes one) and options of capabilities. Abandoned, it is undone."""
-
-    labels: dict[str, str | None] = {}
-    options: OptionValues = {}
-
-
-class Seen(msgspec.Struct, frozen=True):
-    vm: Vm
-    options: OptionValues
-
-
-class Look(Request[Seen], frozen=True):
-    """The VM as hooks see it."""
-
-
-class Describe(Request[VmView], frozen=True):
-    pass
-
-
-class GetRecord(Request[VmRecord], frozen=True):
-    pass
-
-
-class GetLink(Request[AgentLink], frozen=True):
-    """The channels to the guest's agent, valid while the VM runs."""
-
-
-class GetLinkForHooks(Request[AgentLink], frozen=True):
-    """The same while the VM is still coming up, for hooks that run then."""
-
-
-class GetConsole(Request[Console], frozen=True):
-    pass
 
 
 Operation = Callable[[], Awaitable[None]]
@@ -128,10 +80,8 @@ class VmActor(Actor):
         self._vm = name
         self._fresh = fresh
         self._console = Console(services.store.directory(name))
-        self._machine: Machine | None = None
+        self._vmm = VmmWatch(self._console)
         self._link: AgentLink | None = None
-        self._vmm_ended = trio.Event()
-        self._shut_down = False
         self._lease: TapLease | None = None
         self._coming_up: BringUp | None = None
         self._hooks = Hooks(services.capabilities, self._tell)
@@ -155,8 +105,7 @@ class VmActor(Actor):
         finally:
             # Not before the operations have ended: what they undo needs the machine.
             self._console.end()
-            if self._machine is not None:
-                self._machine.close()
+            self._vmm.let_go()
 
     def _load(self) -> VmRecord | None:
         try:
@@ -273,7 +222,7 @@ class VmActor(Actor):
                 await self._bring_back_up(fault)
         finally:
             if self._state is VmState.STARTING:
-                self._machine = None
+                self._vmm.machine = None
                 with trio.CancelScope(shield=True):
                     await self._note(state=before, process=None)
                 self._enter(before, self._record.reason)
@@ -288,12 +237,12 @@ class VmActor(Actor):
     async def _stop(self, *, force: bool) -> None:
         await self._note(state=VmState.STOPPING)
         await self._hooks.stopping(self._seen(self._record, self._lease), self._record.options)
-        if self._machine is not None:
+        if self._vmm.machine is not None:
             await shut_down(
                 self._vm,
-                self._machine,
+                self._vmm.machine,
                 self._link,
-                self._vmm_ended,
+                self._vmm.ended,
                 force=force,
                 timeout_s=self._services.stop_timeout_s,
             )
@@ -311,21 +260,20 @@ class VmActor(Actor):
         labels = {k: v for k, v in {**before.labels, **request.labels}.items() if v is not None}
         try:
             options = self._services.capabilities.change(before.options, request.options)
+            after = msgspec.structs.replace(before, labels=labels, options=options)
             async with self._cleaning:
-                await self._change_record(envelope, labels, options)
+                await self._change_record(after, envelope)
         finally:
             self._changing = False
 
-    async def _change_record(
-        self, envelope: Envelope[Any], labels: dict[str, str], options: OptionValues
-    ) -> None:
+    async def _change_record(self, after: VmRecord, envelope: Envelope[Any]) -> None:
         before, undo, done = self._record, list[Undo](), False
-        vm = self._seen(msgspec.structs.replace(before, labels=labels), self._lease)
+        vm = self._seen(after, self._lease)
         try:
             async with cancelled_when_abandoned(envelope):
-                await self._hooks.admit(vm, options)
-                await self._save(labels=labels, options=options)
-                await self._hooks.changed(vm, before.options, options, undo)
+                await self._hooks.admit(vm, after.options)
+                await self._save(labels=after.labels, options=after.options)
+                await self._hooks.changed(vm, before.options, after.options, undo)
                 done = True
         finally:
             if not done:
@@ -340,14 +288,14 @@ class VmActor(Actor):
         await self._remove()
 
     def _bring_up(self) -> BringUp:
-        self._vmm_ended = trio.Event()
+        self._vmm.expect()
         self._coming_up = BringUp(
             self._services,
             self._record,
             hooks=self._hooks,
             seen=self._seen,
             attend=self._watch,
-            guest_ended=self._last_words,
+            guest_ended=self._vmm.last_words,
         )
         return self._coming_up
 
@@ -366,34 +314,36 @@ class VmActor(Actor):
                 StageFinished(self._vm, operation, timing.name, timing.duration_ms, timing.note)
             )
 
-        await run_stages(
-            stages,
-            None,
-            started=lambda stage: self._publish(StageStarted(self._vm, operation, stage)),
-            finished=finished,
-            fault=fault,
-        )
         try:
-            await self._settle(bring_up, state)
-        except BaseException:
-            await undo_stages(stages, None)
-            raise
+            await run_stages(
+                stages,
+                None,
+                started=lambda stage: self._publish(StageStarted(self._vm, operation, stage)),
+                finished=finished,
+                fault=fault,
+            )
+            try:
+                await self._settle(bring_up, state)
+            except BaseException:
+                await undo_stages(stages, None)
+                raise
+        finally:
+            self._coming_up = None
 
     async def _settle(self, bring_up: BringUp, state: VmState) -> None:
         """Take over what was brought up."""
         await bring_up.save(state=state, reason="")
-        if self._vmm_ended.is_set():
-            raise VmmError(await self._last_words())
+        if self._vmm.ended.is_set():
+            raise VmmError(await self._vmm.last_words())
         # From here on nothing waits, so nothing can be cancelled half-way.
         self._record = bring_up.record
-        self._coming_up = None
         self._link = bring_up.link
         self._lease = bring_up.lease
         self._enter(state)
 
     async def _remove(self) -> None:
         """End the VMM if one runs, give everything back, delete the record last."""
-        machine = self._machine or await self._find_machine()
+        machine = self._vmm.machine or await self._find_machine()
         if machine is not None:
             await machine.kill()
             machine.close()
@@ -427,22 +377,16 @@ class VmActor(Actor):
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        def on_event(event: MachineEvent) -> None:
-            if event is MachineEvent.GUEST_RESET and self._link is not None:
+        def on_reset() -> None:
+            if self._link is not None:
                 self._nursery.start_soon(self._link.reset)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._console.record, machine)
-            self._machine = machine
-            self._shut_down = await machine.attend(on_event, task_status=task_status)
-        self._machine = None
-        machine.close()
-        self._vmm_ended.set()
+        await self._vmm.attend(machine, on_reset, task_status=task_status)
         if self._state in _HAS_VMM:
             await self._ended_by_itself()
 
     async def _ended_by_itself(self) -> None:
-        if self._shut_down:
+        if self._vmm.was_shut_down:
             state, reason = VmState.STOPPED, ""
         else:
             state, reason = VmState.CRASHED, "its VMM ended without the guest shutting down"
@@ -450,13 +394,6 @@ class VmActor(Actor):
         async with self._cleaning:
             await self._free_runtime()
             await self._note(state=state, reason=reason, process=None)
-
-    async def _last_words(self) -> str:
-        """Wait for the VMM's end; what the guest said last."""
-        await self._vmm_ended.wait()
-        lines = [line for line in self._console.tail().splitlines() if line.strip()]
-        said = printable(" / ".join(lines[-2:])) or "nothing"
-        return f"the guest ended before it was up; its console's last lines: {said}"
 
     async def _find_machine(self) -> Machine | None:
         """The running VMM: the recorded one, or one started just before the daemon died."""
@@ -558,31 +495,13 @@ class VmActor(Actor):
         self._services.bus.publish(event)
 
     def _view(self) -> VmView:
-        record, machine = self._record, self._machine
-        return VmView(
-            name=record.name,
+        record, capabilities = self._record, self._services.capabilities
+        return vm_view(
+            record,
             state=self._state,
-            image=record.spec.image,
-            address=record.address,
-            mac=record.mac,
-            pid=machine.identity.pid if machine else None,
-            vcpus=record.spec.vcpus,
-            memory_mib=record.spec.memory_mib,
-            disk_bytes=record.spec.disk_bytes,
-            disk_allocated_bytes=self._disk_allocated_bytes(),
-            created_at=rfc3339(record.created_at),
-            id=record.id,
-            driver=record.driver,
-            accelerator=machine.accelerator if machine else None,
-            tap=self._lease.tap if self._lease else None,
             reason=self._reason,
-            labels=record.labels,
-            options=self._services.capabilities.shown(record.options),
+            machine=self._vmm.machine,
+            tap=self._lease.tap if self._lease else None,
+            options=capabilities.shown(record.options),
+            directory=self._services.store.directory(self._vm),
         )
-
-    def _disk_allocated_bytes(self) -> int:
-        try:
-            disk = root_disk(self._services.store.directory(self._vm)).stat()
-        except FileNotFoundError:
-            return 0
-        return disk.st_blocks * 512

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import trio
 
-from banger.actors import vm
+from banger.actors import vm_requests
 from banger.actors.fleet import FindVm
 from banger.capabilities.registry import Registry
 from banger.doctor.context import DoctorContext
@@ -48,7 +48,7 @@ class Backend:
 
     async def link(self, name: str) -> AgentLink:
         """The channels to a running VM's agent. Raises `NotFound`, `IllegalState`."""
-        return await (await self.vm(name)).ask(vm.GetLink())
+        return await (await self.vm(name)).ask(vm_requests.GetLink())
 
     async def with_progress(
         self,

@@ -8,7 +8,7 @@ from collections import Counter
 import trio
 
 import banger
-from banger.actors import fleet, tap_pool, vm
+from banger.actors import fleet, tap_pool, vm_requests
 from banger.api.backend import Backend
 from banger.kernel.errors import BangerError
 from banger.kernel.rpc import CallContext
@@ -44,7 +44,7 @@ async def stop(backend: Backend, request: requests.StopDaemon, context: CallCont
             for view in await backend.fleet.ask(fleet.ListVms()):
                 if view.state in (VmState.RUNNING, VmState.PAUSED):
                     ref = await backend.vm(view.name)
-                    nursery.start_soon(ref.ask, vm.Stop())
+                    nursery.start_soon(ref.ask, vm_requests.Stop())
     backend.stop.set()
 
 

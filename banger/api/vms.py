@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 import msgspec
 import trio
 
-from banger.actors import fleet, vm
+from banger.actors import fleet, vm_requests
 from banger.actors.blocking import run_blocking
 from banger.actors.images import FindImage
 from banger.api.backend import Backend
@@ -106,7 +106,7 @@ async def list_all(
 
 
 async def show(backend: Backend, request: requests.ShowVm, context: CallContext) -> VmView:
-    return await (await backend.vm(request.name)).ask(vm.Describe())
+    return await (await backend.vm(request.name)).ask(vm_requests.Describe())
 
 
 async def start(backend: Backend, request: requests.StartVm, context: CallContext) -> VmView:
@@ -115,22 +115,24 @@ async def start(backend: Backend, request: requests.StartVm, context: CallContex
     ref = await backend.vm(request.name)
     await refuse_unless_ready(backend, Verb.START)
     return await backend.with_progress(
-        context, _of(request.name), lambda: ref.ask(vm.Start(request.fault))
+        context, _of(request.name), lambda: ref.ask(vm_requests.Start(request.fault))
     )
 
 
 async def stop(backend: Backend, request: requests.StopVm, context: CallContext) -> VmView:
-    return await (await backend.vm(request.name)).ask(vm.Stop(force=request.force))
+    return await (await backend.vm(request.name)).ask(vm_requests.Stop(force=request.force))
 
 
 async def restart(backend: Backend, request: requests.RestartVm, context: CallContext) -> VmView:
     ref = await backend.vm(request.name)
-    return await backend.with_progress(context, _of(request.name), lambda: ref.ask(vm.Restart()))
+    return await backend.with_progress(
+        context, _of(request.name), lambda: ref.ask(vm_requests.Restart())
+    )
 
 
 async def change(backend: Backend, request: requests.SetVm, context: CallContext) -> VmView:
     ref = await backend.vm(request.name)
-    order = vm.Change(request.labels, request.options)
+    order = vm_requests.Change(request.labels, request.options)
     return await backend.with_progress(context, _of(request.name), lambda: ref.ask(order))
 
 
@@ -152,7 +154,7 @@ async def _wait(backend: Backend, name: str, condition: WaitCondition) -> VmView
     with backend.bus.subscribe() as events:
         ref = await backend.vm(name)
         while True:
-            view = await ref.ask(vm.Describe())
+            view = await ref.ask(vm_requests.Describe())
             match condition, view.state:
                 case WaitCondition.STOPPED, state if state in _AT_REST:
                     return view
@@ -193,15 +195,15 @@ async def ssh_access(
     backend: Backend, request: requests.GetSshAccess, context: CallContext
 ) -> requests.SshAccess:
     ref = await backend.vm(request.name)
-    await ref.ask(vm.GetLink())  # refuses unless it runs
-    found = (await ref.ask(vm.Look())).vm
+    await ref.ask(vm_requests.GetLink())  # refuses unless it runs
+    found = (await ref.ask(vm_requests.Look())).vm
     pair = await run_blocking(keys.read_key, host_key(found.directory))
     public = " ".join(pair.public.split()[:2])
     return requests.SshAccess("root", found.address, public, backend.identity)
 
 
 async def console(backend: Backend, request: requests.ReadConsole, context: CallContext) -> None:
-    recorded = await (await backend.vm(request.name)).ask(vm.GetConsole())
+    recorded = await (await backend.vm(request.name)).ask(vm_requests.GetConsole())
     async with aclosing(recorded.read(follow=request.follow)) as chunks:
         async for data in chunks:
             for at in range(0, len(data), OUTPUT_BYTES):

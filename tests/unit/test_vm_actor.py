@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 import pytest
 import trio
 
-from banger.actors import bring_up, vm
+from banger.actors import bring_up, vm_requests
 from banger.actors.fleet import CreateVm, DeleteVm, FindVm, Fleet, ListVms
 from banger.actors.services import Services
 from banger.actors.tap_pool import (
@@ -293,12 +293,12 @@ async def test_a_life(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         view = await bench.create()
         assert (view.state, view.pid) == (VmState.RUNNING, 1)
-        assert (await bench.ask(vm.Stop(force=True))).state is VmState.STOPPED
+        assert (await bench.ask(vm_requests.Stop(force=True))).state is VmState.STOPPED
         assert not bench.taps.leased
-        assert (await bench.ask(vm.Start())).pid == 2
+        assert (await bench.ask(vm_requests.Start())).pid == 2
         await bench.fleet.ask(DeleteVm("box"))
         with pytest.raises(NotFound):
-            await bench.ask(vm.Describe())
+            await bench.ask(vm_requests.Describe())
         bench.assert_nothing_left()
         once = ["prepare", "started", "stopping", "stopped"]
         hooks = [*once, "prepare", "started", "stopped", "deleted"]
@@ -309,11 +309,13 @@ async def test_a_change(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         await bench.create()
         view = await bench.ask(
-            vm.Change(labels={"env": "test", "gone": None}, options={"recorder": {"level": 5}})
+            vm_requests.Change(
+                labels={"env": "test", "gone": None}, options={"recorder": {"level": 5}}
+            )
         )
         assert (view.labels, view.options) == ({"env": "test"}, {"recorder": {"level": 5}})
         assert bench.told[-1] == "changed box 5"
-        view = await bench.ask(vm.Change(labels={"env": None}))
+        view = await bench.ask(vm_requests.Change(labels={"env": None}))
         assert (view.labels, view.options) == ({}, {"recorder": {"level": 5}})
         assert bench.store.load("box").options == {"recorder": {"level": 5}}
         assert bench.told[-1] == "changed box 5"
@@ -324,11 +326,11 @@ async def test_a_change_that_fails_is_undone(tmp_path: Path) -> None:
         await bench.create()
         bench.refuse_changes = True
         with pytest.raises(Conflict, match="not now"):
-            await bench.ask(vm.Change({"a": "b"}, {"recorder": {"level": 5}}))
+            await bench.ask(vm_requests.Change({"a": "b"}, {"recorder": {"level": 5}}))
         assert bench.told[-2:] == ["changed box 5", "undo box 1"]
         record = bench.store.load("box")
         assert (record.labels, record.options) == ({}, {"recorder": {"level": 1}})
-        assert (await bench.ask(vm.Describe())).state is VmState.RUNNING
+        assert (await bench.ask(vm_requests.Describe())).state is VmState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ async def test_a_change_that_makes_no_sense(
         await bench.create()
         before = list(bench.told)
         with pytest.raises(UsageError, match=error):
-            await bench.ask(vm.Change(options=options))
+            await bench.ask(vm_requests.Change(options=options))
         assert bench.told == before
 
 
@@ -356,7 +358,7 @@ async def test_what_stopped_gives_back_can_be_given_back_twice(tmp_path: Path) -
         bench.taps.refusals.append(HostNotReady("no netlink just now"))
         # It fails half-way, after the VMM has ended: the actor starts anew and cleans up.
         with pytest.raises(HostNotReady):
-            await bench.ask(vm.Stop(force=True))
+            await bench.ask(vm_requests.Stop(force=True))
         assert bench.told.count("stopped box 1") == 1
         assert await bench.state() is VmState.STOPPED
         assert bench.told[-1] == "stopped box 1"
@@ -384,7 +386,7 @@ async def test_a_start_whose_client_goes_away_at_the_very_end(
         await bench.create(start=False)
         reached = stop_at(monkeypatch, VmState.RUNNING)
         async with trio.open_nursery() as client:
-            client.start_soon(bench.ask, vm.Start())
+            client.start_soon(bench.ask, vm_requests.Start())
             await reached.wait()
             client.cancel_scope.cancel()
         while await bench.state() is not VmState.STOPPED:
@@ -412,10 +414,10 @@ async def test_a_stop_that_fails_is_taken_up_again(tmp_path: Path) -> None:
         await bench.create()
         bench.taps.refusals.append(HostNotReady("no netlink just now"))
         with pytest.raises(HostNotReady, match="no netlink just now"):
-            await bench.ask(vm.Stop(force=True))
+            await bench.ask(vm_requests.Stop(force=True))
         assert await bench.state() is VmState.STOPPED
         assert not bench.taps.leased
-        assert (await bench.ask(vm.Start())).state is VmState.RUNNING
+        assert (await bench.ask(vm_requests.Start())).state is VmState.RUNNING
 
 
 async def test_a_delete_that_fails_is_taken_up_again(tmp_path: Path) -> None:
@@ -450,9 +452,9 @@ async def test_stop_and_delete_on_a_full_disk(
             raise HostNotReady("no space left")
 
         monkeypatch.setattr(bench.store, "save", full)
-        assert (await bench.ask(vm.Stop(force=True))).state is VmState.STOPPED
+        assert (await bench.ask(vm_requests.Stop(force=True))).state is VmState.STOPPED
         with pytest.raises(HostNotReady, match="no space left"):
-            await bench.ask(vm.Start())
+            await bench.ask(vm_requests.Start())
         assert await bench.state() is VmState.STOPPED
         await bench.fleet.ask(DeleteVm("box"))
         bench.assert_nothing_left()

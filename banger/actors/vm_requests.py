@@ -1,0 +1,74 @@
+"""What a VM's actor can be asked."""
+
+from __future__ import annotations
+
+import msgspec
+
+from banger.actors.console import Console
+from banger.capabilities.host import Vm
+from banger.guest.link import AgentLink
+from banger.kernel.message import Fault, Request
+from banger.model.vm import OptionValues, VmRecord, VmView
+
+
+class Create(Request[VmView], frozen=True):
+    """The first request of a new VM. Abandoned, it is undone."""
+
+    start: bool
+    fault: Fault | None = None
+
+
+class Start(Request[VmView], frozen=True):
+    """Abandoned, it is undone."""
+
+    fault: Fault | None = None
+
+
+class Stop(Request[VmView], frozen=True):
+    """Goes on to its end when abandoned, like `Delete`."""
+
+    force: bool = False
+
+
+class Restart(Request[VmView], frozen=True):
+    """Abandoned, it leaves the VM stopped."""
+
+
+class Delete(Request[None], frozen=True):
+    """The actor ends with it."""
+
+
+class Change(Request[VmView], frozen=True):
+    """Set labels (None removes one) and options of capabilities. Abandoned, it is undone."""
+
+    labels: dict[str, str | None] = {}
+    options: OptionValues = {}
+
+
+class Seen(msgspec.Struct, frozen=True):
+    vm: Vm
+    options: OptionValues
+
+
+class Look(Request[Seen], frozen=True):
+    """The VM as hooks see it."""
+
+
+class Describe(Request[VmView], frozen=True):
+    pass
+
+
+class GetRecord(Request[VmRecord], frozen=True):
+    pass
+
+
+class GetLink(Request[AgentLink], frozen=True):
+    """The channels to the guest's agent, valid while the VM runs."""
+
+
+class GetLinkForHooks(Request[AgentLink], frozen=True):
+    """The same while the VM is still coming up, for hooks that run then."""
+
+
+class GetConsole(Request[Console], frozen=True):
+    pass

@@ -1,0 +1,50 @@
+"""A VM as it is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from banger.actors.bring_up import root_disk
+from banger.model.clock import rfc3339
+from banger.model.vm import OptionValues, VmRecord, VmState, VmView
+from banger.vmm.base import Machine
+
+
+def vm_view(
+    record: VmRecord,
+    *,
+    state: VmState,
+    reason: str,
+    machine: Machine | None,
+    tap: str | None,
+    options: OptionValues,
+    directory: Path,
+) -> VmView:
+    """``options`` are those worth showing; ``directory`` is the VM's own."""
+    return VmView(
+        name=record.name,
+        state=state,
+        image=record.spec.image,
+        address=record.address,
+        mac=record.mac,
+        pid=machine.identity.pid if machine else None,
+        vcpus=record.spec.vcpus,
+        memory_mib=record.spec.memory_mib,
+        disk_bytes=record.spec.disk_bytes,
+        disk_allocated_bytes=_allocated_bytes(root_disk(directory)),
+        created_at=rfc3339(record.created_at),
+        id=record.id,
+        driver=record.driver,
+        accelerator=machine.accelerator if machine else None,
+        tap=tap,
+        reason=reason,
+        labels=record.labels,
+        options=options,
+    )
+
+
+def _allocated_bytes(disk: Path) -> int:
+    try:
+        return disk.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
