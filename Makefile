@@ -1,4 +1,4 @@
-.PHONY: vm setup image test check clean
+.PHONY: vm setup image test check verify clean
 
 # A running VM named testbox, from nothing.
 vm: setup
@@ -15,7 +15,11 @@ test:
 	scripts/setup --dev
 	scripts/check
 	scripts/image
-	.venv/bin/pytest tests
+	.venv/bin/pytest
+
+# The smoke test for a live host; ARGS="--nat" also tries the way out.
+verify: setup
+	./verify.sh $(ARGS)
 
 check:
 	scripts/setup --dev

@@ -128,7 +128,14 @@ async def _run_daemon(
             ),
         )
         image_actor = supervisor.start(
-            "images", lambda: Images(images, bus, vms=vm_records, find_builder=find_builder)
+            "images",
+            lambda: Images(
+                images,
+                bus,
+                vms=vm_records,
+                find_builder=find_builder,
+                environment=settings.environment("capabilities."),
+            ),
         )
         key = await run_blocking(keys.installation_key, paths.identity)
         parts = Daemon(settings, paths, key, bus, taps.ref, firewall.ref)

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,15 @@ class Images(Actor):
         *,
         vms: Callable[[], Iterable[VmRecord]],
         find_builder: Callable[[str], Path],
+        environment: Mapping[str, str],
     ) -> None:
-        """``vms()`` reads the records of all VMs; ``find_builder`` knows the recipes."""
+        """``vms()`` reads the records of all VMs; ``find_builder`` knows the recipes, which run
+        with ``environment`` added to the daemon's own."""
         self._store = store
         self._bus = bus
         self._vms = vms
         self._find_builder = find_builder
+        self._environment = dict(environment)
         self._building: set[str] = set()
 
     async def run(self, inbox: Inbox) -> None:
@@ -180,7 +183,7 @@ class Images(Actor):
                 stderr=log_file,
                 start_new_session=True,
                 # What it leaves when it is killed goes with the rest of a failed build.
-                env={**os.environ, "TMPDIR": str(log_path.parent)},
+                env={**os.environ, **self._environment, "TMPDIR": str(log_path.parent)},
             )
         assert process.stdout is not None
         try:

@@ -18,6 +18,11 @@ _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 
 
+def variable(key: str) -> str:
+    """The environment variable of a setting."""
+    return "BANGER_" + key.replace(".", "_").replace("-", "_").upper()
+
+
 class Setting(msgspec.Struct, frozen=True):
     """``choices`` empty: any value of the default's type."""
 
@@ -29,7 +34,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def variable(self) -> str:
-        return "BANGER_" + self.key.replace(".", "_").replace("-", "_").upper()
+        return variable(self.key)
 
     def check(self, value: object) -> Value:
         """The value in the setting's type. Raises `UsageError`."""
@@ -115,6 +120,14 @@ class Settings:
 
     def __init__(self, origins: dict[str, Origin]) -> None:
         self.origins = origins
+
+    def environment(self, prefix: str) -> dict[str, str]:
+        """The settings whose keys begin so, as environment variables."""
+        return {
+            variable(key): str(origin.value)
+            for key, origin in self.origins.items()
+            if key.startswith(prefix)
+        }
 
     def text(self, key: str) -> str:
         value = self.origins[key].value

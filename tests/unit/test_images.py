@@ -30,7 +30,7 @@ from banger.model.vm import VmRecord, VmSpec, VmState
 from tests.unit.nursery import nursery_within
 
 GOOD = """
-echo "step: first"; echo chatter; echo "step: second"
+echo "step: first"; echo "chatter of $BANGER_CAPABILITIES_ODD_WORD"; echo "step: second"
 printf '{"kernel":"6.1.0","distribution":"Debian 12.9","more":[]}' >"$1/build.json"
 head -c 4096 /dev/zero >"$1/root.ext4"
 echo kernel >"$1/vmlinux"; chmod 0600 "$1/vmlinux"
@@ -90,7 +90,11 @@ async def running(root: Path) -> AsyncIterator[Builds]:
     ref, inbox = mailbox("images")
     builds = Builds(root, ref, Bus(), store)
     actor = Images(
-        store, builds.bus, vms=lambda: builds.vms, find_builder=lambda name: recipe(root, name)
+        store,
+        builds.bus,
+        vms=lambda: builds.vms,
+        find_builder=lambda name: recipe(root, name),
+        environment={"BANGER_CAPABILITIES_ODD_WORD": "hello"},
     )
     async with nursery_within(20) as nursery:
         nursery.start_soon(actor.run, inbox)
@@ -145,7 +149,7 @@ async def test_success(builds: Builds) -> None:
         progress: list[object] = [await anext(events) for _ in range(3)]
     assert progress == [
         BuildProgress("mine", "first", "step: first"),
-        BuildProgress("mine", "", "chatter"),
+        BuildProgress("mine", "", "chatter of hello"),
         BuildProgress("mine", "second", "step: second"),
     ]
     assert (view.name, view.recipe, view.kernel_version) == ("mine", "debian", "6.1.0")
