@@ -48,7 +48,8 @@ class Mount(_Part, frozen=True):
 
     serial: str
     path: str
-    type: str = "ext4"
+    type: str
+    """The kind of file system: ``ext4``."""
     grow: bool = False
 
 
