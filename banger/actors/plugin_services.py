@@ -7,11 +7,13 @@ from functools import partial
 
 import trio
 
+from banger.actors.firewall import RemoveRules
 from banger.actors.plugin_host import Daemon
 from banger.capabilities import guard
 from banger.capabilities.host import Service
 from banger.capabilities.registry import Registry
 from banger.kernel.actor import Actor, Inbox
+from banger.kernel.errors import BangerError
 from banger.kernel.supervisor import Child, Supervisor
 from banger.model.events import CapabilityDisabled
 
@@ -20,7 +22,7 @@ log = logging.getLogger(__name__)
 
 class PluginServices:
     """One that crashes too often turns its capability off; a capability turned off loses its
-    services. Nothing else is touched."""
+    services and its firewall rules. Nothing else is touched."""
 
     def __init__(self, nursery: trio.Nursery, registry: Registry, daemon: Daemon) -> None:
         self._registry = registry
@@ -60,8 +62,16 @@ class PluginServices:
 
     def _disabled(self, capability: str, reason: str) -> None:
         self._daemon.bus.publish(CapabilityDisabled(capability, reason))
+        # Its hooks will not be called any more to take them away.
+        self._nursery.start_soon(self._remove_rules, capability)
         for child in self._children.pop(capability, ()):
             self._nursery.start_soon(child.stop)
+
+    async def _remove_rules(self, capability: str) -> None:
+        try:
+            await self._daemon.firewall.ask(RemoveRules(capability))
+        except BangerError as error:
+            log.warning("rules of capability %s were left: %s", capability, error)
 
 
 class _Guarded(Actor):

@@ -1,7 +1,7 @@
 """The public API for plugins: what a capability is made of, and what it is handed.
 
-docs/plugins.md walks from an empty folder to a working plugin. What is not named here,
-nor in `banger.model`, is banger's own and may change.
+docs/plugins.md walks from an empty folder to a working plugin. What is named neither here
+nor in `banger.model` and `banger.testing` is banger's own and may change.
 """
 
 from banger.capabilities.capability import API_VERSION, HOOKS, Capability
@@ -29,7 +29,7 @@ from banger.kernel.errors import (
     TimedOut,
     UsageError,
 )
-from banger.kernel.message import Event, Request
+from banger.kernel.message import Request
 from banger.model.command import Argument, Completion, Kind, Option, Syntax
 from banger.model.finding import Finding, Level
 from banger.model.firewall import Rules
@@ -54,7 +54,6 @@ __all__ = [
     "Conflict",
     "DiskFormat",
     "Drive",
-    "Event",
     "Finding",
     "Firewall",
     "GuestContribution",

@@ -41,7 +41,6 @@ def all_checks(context: DoctorContext, *, leaks: bool = False) -> list[OwnedChec
         image.image_check(context),
         tools.tools_check(),
         network.network_check(context),
-        network.forwarding_check(),
         firewall.firewall_check(context),
         firewall.foreign_firewall_check(context),
         disk.disk_check(context),

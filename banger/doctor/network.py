@@ -1,19 +1,16 @@
-"""The VMs' network on the host: bridge, routes, forwarding."""
+"""The VMs' network on the host: bridge and routes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from banger.actors.tap_pool import GetNetwork
 from banger.capabilities.check import Check
 from banger.doctor.context import DoctorContext
-from banger.doctor.looking import in_thread, looking_check
+from banger.doctor.looking import in_thread
 from banger.host import netlink
 from banger.model.finding import Finding
 from banger.model.network import Network
-
-SYSCTL = Path("/proc/sys")
 
 
 def network_check(context: DoctorContext) -> Check:
@@ -48,37 +45,6 @@ def _look(check: Check, network: Network) -> Sequence[Finding]:
             )
         ]
     return [check.ok(f"{network.subnet} on bridge {network.bridge}; no route overlaps it")]
-
-
-def forwarding_check() -> Check:
-    return looking_check("forwarding", _look_at_forwarding)
-
-
-def _look_at_forwarding(check: Check) -> Sequence[Finding]:
-    found = []
-    if _sysctl("net/ipv4/ip_forward") == "0":
-        found.append(
-            check.warning(
-                "this host forwards no IPv4, so guests reach nothing beyond it",
-                "sysctl -w net.ipv4.ip_forward=1",
-            )
-        )
-    if _sysctl("net/bridge/bridge-nf-call-iptables") == "1":
-        found.append(
-            check.warning(
-                "what guests send to each other goes through this host's iptables rules, too",
-                "sysctl -w net.bridge.bridge-nf-call-iptables=0",
-            )
-        )
-    return found or [check.ok("this host forwards IPv4; bridged frames pass iptables by")]
-
-
-def _sysctl(name: str) -> str | None:
-    """Its value; None where the kernel has no such thing, or does not show it."""
-    try:
-        return (SYSCTL / name).read_text().strip()
-    except OSError:
-        return None
 
 
 _AGAIN = "'banger daemon stop' and any command then: running VMs go on meanwhile"

@@ -5,23 +5,29 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
 import pytest
 
 from banger import docs
+from banger.capabilities.command import commands_of as commands_of_plugin
+from banger.capabilities.loader import find_capabilities
+from banger.capabilities.options import declarations
 from banger.cli.parser import root
 from banger.commands.table import GROUPS, MODULES, load
 
 TOP = Path(__file__).resolve().parents[2]
-PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")])
+PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *TOP.glob("plugins/*/README.md")])
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SEPARATORS = {"|", "||", "&&", ";", "&", ")"}
 REDIRECTIONS = re.compile(r"\d?[<>]")
 
-by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+by_page = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: "-".join(page.relative_to(TOP).parts)
+)
 
 
 def test_the_page_of_settings_is_fresh() -> None:
@@ -53,9 +59,24 @@ def test_commands_in_code_blocks_are_legal(page: Path) -> None:
 def test_commands_in_the_text_exist(page: Path) -> None:
     text = FENCE.sub("", page.read_text())
     for words in re.findall(r"`banger((?: [a-z]+)+)", text):
-        first, *rest = words.split()
-        path = (first, *rest[:1]) if first in GROUPS else (first,)
-        assert path in MODULES or path in {(group,) for group in GROUPS}, f"banger{words}"
+        path = tuple(words.split())
+        known = [*MODULES, *plugin_commands(), *((group,) for group in GROUPS)]
+        assert any(path[: len(command)] == command for command in known), f"banger{words}"
+
+
+@pytest.mark.parametrize("plugin", ["nat", "dns"])
+def test_every_command_and_flag_of_a_plugin_is_on_its_page(plugin: str) -> None:
+    text = (TOP / "plugins" / plugin / "README.md").read_text()
+    (found,) = (item.found for item in find_capabilities() if item.name == plugin)
+    assert found is not None
+    for syntax, _ in commands_of_plugin(found):
+        assert f"banger {' '.join(syntax.path)}" in text
+        for option in syntax.options:
+            assert any(flag in text for flag in option.flags), option.flags
+    for option in declarations(plugin, found.options):
+        assert any(flag in text for flag in option.flags), option.flags
+    for setting in found.settings:
+        assert f"`{setting.key}`" in text, setting.key
 
 
 def test_every_command_is_in_the_guide() -> None:
@@ -85,6 +106,12 @@ def test_commands_are_found_in_lines(line: str, commands: list[list[str] | str])
 def test_a_wrong_flag_is_found() -> None:
     with pytest.raises(click.UsageError):
         parse(["vm", "list", "--colour"])
+
+
+@cache
+def plugin_commands() -> list[tuple[str, ...]]:
+    usable = (item.found for item in find_capabilities() if item.found is not None)
+    return [syntax.path for found in usable for syntax, _ in commands_of_plugin(found)]
 
 
 def anchors(page: Path) -> set[str]:

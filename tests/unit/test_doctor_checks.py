@@ -303,24 +303,6 @@ async def test_the_network(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.level, "has gone" in found.summary) == (FAILED, True)
 
 
-async def test_forwarding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(network, "SYSCTL", tmp_path)
-    check = network.forwarding_check()
-    # Not even shown: then there is nothing to say.
-    assert (await finding_of(check)).level is OK
-    for name in ("net/ipv4", "net/bridge"):
-        (tmp_path / name).mkdir(parents=True)
-    forward, call = tmp_path / "net/ipv4/ip_forward", tmp_path / "net/bridge"
-    forward.write_text("1\n")
-    (call / "bridge-nf-call-iptables").write_text("0\n")
-    assert (await finding_of(check)).level is OK
-    forward.write_text("0\n")
-    found = await finding_of(check)
-    assert (found.level, found.remedy) == (WARNING, "sysctl -w net.ipv4.ip_forward=1")
-    (call / "bridge-nf-call-iptables").write_text("1\n")
-    assert [f.level for f in await check.run()] == [WARNING, WARNING]
-
-
 async def test_the_firewall(host: Host) -> None:
     pins = (Pin("tap-1", "02:fc:00:00:00:01", "172.31.0.2"),)
     host.firewall.answers[DescribeFirewall] = FirewallReport("banger0", pins, ("nat",), True)
