@@ -1,0 +1,1 @@
+"""NAT, egress rules and published ports for banger's VMs."""
