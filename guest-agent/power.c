@@ -101,6 +101,7 @@ static void ask_init(bool reboot_it)
 	/* Nothing to be orderly about before there is an init. */
 	if (!atomic_load(&state->system_stage))
 		power_cut(reboot_it);
+	bool asked = false;
 	for (int i = 0; i < TRIES; i++) {
 		const char *init = guest_init();
 		if (strcmp(init, "agent") == 0)
@@ -108,11 +109,12 @@ static void ask_init(bool reboot_it)
 		else if (strcmp(init, "systemd") == 0)
 			kill(1, SIGRTMIN + (reboot_it ? 5 : 4));
 		else if (run_command(reboot_it))
-			_exit(0);
-		/* An init that is still starting may not have heard us. */
+			asked = true;
+		/* An init that is still starting may not have heard us. runit takes the command in
+		 * its stage 1, says yes, and forgets it. */
 		clock_sleep_ms(RETRY_MS);
 	}
-	if (strcmp(guest_init(), "other") != 0)
+	if (asked || strcmp(guest_init(), "other") != 0)
 		_exit(0);
 	log_line("banger-agent: the image's init can't be asked to end; cutting the power");
 	power_cut(reboot_it);
