@@ -26,5 +26,5 @@ check:
 	scripts/check
 
 clean:
-	rm -rf .venv guest-agent/build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .cache guest-agent/build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ MEANT_TO_STAY = {
     "state/banger",
     "state/banger/bangerd.log",
     "state/banger/capabilities",
+    "state/banger/capabilities/dns",
     "state/banger/capabilities/nat",
     "state/banger/images",
     "state/banger/keys",

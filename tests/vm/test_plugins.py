@@ -44,7 +44,10 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = "".join(f"import site; site.addsitedir({path!r})\n" for path in ours)
     (packages / "banger-of-the-checkout.pth").write_text(lines)
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    run(*pip, "wheel", "--no-deps", f"--wheel-dir={directory}", str(sources))
+    # Without isolation: here is no network to fetch a build backend from.
+    run(
+        *pip, "wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={directory}", str(sources)
+    )
     (wheel,) = directory.glob("*.whl")
     run(*pip, "--python", str(fresh), "install", "--no-deps", "--no-index", str(wheel))
     return fresh
