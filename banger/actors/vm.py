@@ -468,6 +468,7 @@ class VmActor(Actor):
             mac=record.mac,
             tap=lease.tap if lease else "",
             network=lease.network if lease else None,
+            image_directory=self._services.paths.images / record.image_id,
         )
 
     def _tell(self, capability: str, hook: str, text: str) -> None:

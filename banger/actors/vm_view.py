@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from banger.actors.bring_up import root_disk
 from banger.model.clock import rfc3339
 from banger.model.vm import OptionValues, VmRecord, VmState, VmView
 from banger.vmm.base import Machine
@@ -31,7 +30,7 @@ def vm_view(
         vcpus=record.spec.vcpus,
         memory_mib=record.spec.memory_mib,
         disk_bytes=record.spec.disk_bytes,
-        disk_allocated_bytes=_allocated_bytes(root_disk(directory)),
+        disk_allocated_bytes=_allocated_bytes(directory),
         created_at=rfc3339(record.created_at),
         id=record.id,
         driver=record.driver,
@@ -43,8 +42,8 @@ def vm_view(
     )
 
 
-def _allocated_bytes(disk: Path) -> int:
+def _allocated_bytes(directory: Path) -> int:
     try:
-        return disk.stat().st_blocks * 512
-    except FileNotFoundError:
+        return sum(disk.stat().st_blocks * 512 for disk in directory.glob("*.qcow2"))
+    except FileNotFoundError:  # just being deleted
         return 0

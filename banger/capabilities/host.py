@@ -34,6 +34,8 @@ class Vm(msgspec.Struct, frozen=True):
     """While it runs."""
     network: Network | None
     """None until it was given an address."""
+    image_directory: Path = Path()
+    """Of the image's files: ``root.ext4``, ``work-seed.ext4`` …; shared, only to be read."""
 
 
 class CommandResult(msgspec.Struct, frozen=True):

@@ -80,10 +80,13 @@ class Registry:
         return changed
 
     def options(self, name: str, recorded: Given) -> Options:
-        """A VM's options of an active capability. Raises `UsageError` when they no longer fit."""
-        capability = self.active[name]
-        defaults = self._defaults(name, capability)
-        return with_changes(name, defaults, recorded.get(name, {}), capability.options)
+        """A VM's options of an active capability. Raises `UsageError` when they no longer fit.
+
+        A VM made before the capability was there has what the class says, not what the
+        settings give to new VMs: installing a plugin does not change VMs.
+        """
+        options = self.active[name].options
+        return with_changes(name, options(), recorded.get(name, {}), options)
 
     def shown(self, recorded: Given) -> dict[str, dict[str, Any]]:
         """What differs from an untouched default, for listings."""

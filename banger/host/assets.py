@@ -18,6 +18,11 @@ def agent_binary() -> Path:
     return path
 
 
+def work_seed_program() -> Path:
+    """The program that makes a work seed of a directory."""
+    return _CHECKOUT / "rootfs" / "work-seed"
+
+
 def debian_recipe() -> Path:
     """The program that builds the Debian image."""
     return _CHECKOUT / "rootfs" / "debian" / "build"

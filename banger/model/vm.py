@@ -162,7 +162,7 @@ class VmView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disk_bytes: int
     """What the guest sees."""
     disk_allocated_bytes: int
-    """What the root disk takes on the host, the shared image not counted."""
+    """What its disks take on the host, the shared image not counted."""
     created_at: str
     """UTC, RFC 3339."""
     id: str

@@ -7,10 +7,12 @@ from typing import Any
 from banger.capabilities import guard
 from banger.capabilities.check import Check
 from banger.capabilities.host import Vm
+from banger.kernel.errors import BangerError
 from banger.model.finding import Finding, Level
 from banger.model.vm import Verb
 from banger.testing.daemon import FakeDaemon
 from banger.testing.host import files_below
+from banger.testing.life import Life
 from banger.testing.trial import VM, Trial
 
 BRING_UP = ("prepare", "contribute", "started")
@@ -24,13 +26,11 @@ async def whole_life(trial: Trial) -> None:
         before = _rules(daemon)
         box = await trial.make_vm(daemon)
         for fields in trial.changes(box):
-            if await box.admits(fields):
-                await box.change(**fields)
+            await _change(trial, daemon, box, fields)
         await box.stop()
         trial.compare("'stopped' does not give back what it should", before, _rules(daemon))
         for fields in trial.changes(box):
-            if await box.admits(fields):
-                await box.change(**fields)
+            await _change(trial, daemon, box, fields)
         trial.compare("'changed' makes rules for a VM that is stopped", before, _rules(daemon))
         await box.start()
         await box.crash()
@@ -41,6 +41,21 @@ async def whole_life(trial: Trial) -> None:
         trial.compare("a deleted VM leaves something", before, _rules(daemon))
         for text in _mentions(daemon, vm):
             trial.fault(f"'deleted' does not forget the VM: {text}")
+
+
+async def _change(trial: Trial, daemon: FakeDaemon, box: Life, fields: dict[str, Any]) -> bool:
+    """True when it was changed. What `admit` or `changed` refuses must have changed nothing."""
+    if not await box.admits(fields):
+        return False
+    before = _state(daemon)
+    try:
+        await box.change(**fields)
+    except BangerError:
+        if daemon.name not in daemon.registry.active:
+            raise
+        trial.compare("'changed' refuses, but changes something", before, _state(daemon))
+        return False
+    return True
 
 
 def _state(daemon: FakeDaemon) -> dict[str, object]:
@@ -115,7 +130,7 @@ async def undo(trial: Trial) -> None:
             for fields in list(trial.changes(box)):
                 if await box.admits(fields):
                     before = _state(daemon)
-                    await trial.fails(box.change(fail_after="changed", **fields))
+                    await trial.fails(box.change(fail_after="changed", **fields), may_refuse=True)
                     what = f"'changed' of {', '.join(fields)}, VM {state}, is not undone"
                     trial.compare(what, before, _state(daemon))
             if state == "running":
@@ -154,8 +169,7 @@ async def restart(trial: Trial) -> None:
         what = "'adopted' does not restore what the VM had"
         trial.compare(what, before, _state(daemon))
         for fields in trial.changes(box):
-            if await box.admits(fields):
-                await box.change(**fields)
+            if await _change(trial, daemon, box, fields):
                 before = _state(daemon)
                 await daemon.restart()
                 trial.compare(f"{what} since {', '.join(fields)} changed", before, _state(daemon))

@@ -87,7 +87,13 @@ class FakeDaemon:
         if name in self.lives:
             raise Conflict(f"VM {name!r} exists already")
         self._created += 1
-        vm = fake_vm(f"{name} {self._created}", directory=self._directory / "vms" / name)
+        image = self._directory / "image"
+        image.mkdir(parents=True, exist_ok=True)
+        vm = fake_vm(
+            f"{name} {self._created}",
+            directory=self._directory / "vms" / name,
+            image_directory=image,
+        )
         life = Life(self, msgspec.structs.replace(vm, name=name), self.make_guest())
         self._remember(name, life)
         try:

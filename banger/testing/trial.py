@@ -101,11 +101,15 @@ class Trial:
         with suppress(BangerError):
             await daemon.create("another-vm")
 
-    async def fails(self, operation: Awaitable[object]) -> None:
+    async def fails(self, operation: Awaitable[object], *, may_refuse: bool = False) -> None:
         """Await an operation into which a failure was injected."""
         try:
             await operation
         except InjectedFault:
+            return
+        except BangerError:
+            if not may_refuse:
+                raise
             return
         raise AssertionError("the injected failure did not reach the operation")
 

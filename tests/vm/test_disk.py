@@ -32,15 +32,15 @@ def test_the_image_size_is_the_default(instance: Instance, box: str) -> None:
 
 def test_only_what_is_written_is_taken(instance: Instance, roomy: str) -> None:
     before = instance.show(roomy)["disk_allocated_bytes"]
-    instance.sh(roomy, "head -c 40M /dev/urandom >/root/big; sync")
+    instance.sh(roomy, "head -c 40M /dev/urandom >/var/tmp/big; sync")
     grown = instance.show(roomy)["disk_allocated_bytes"] - before
     assert 40 * MIB <= grown < 90 * MIB
 
 
 def test_what_is_discarded_is_given_back(instance: Instance, roomy: str) -> None:
-    instance.sh(roomy, "head -c 40M /dev/urandom >/root/rubbish; sync")
+    instance.sh(roomy, "head -c 40M /dev/urandom >/var/tmp/rubbish; sync")
     before = instance.show(roomy)["disk_allocated_bytes"]
-    instance.sh(roomy, "rm /root/rubbish; sync; fstrim /")
+    instance.sh(roomy, "rm /var/tmp/rubbish; sync; fstrim /")
     assert before - instance.show(roomy)["disk_allocated_bytes"] > 20 * MIB
 
 
@@ -53,7 +53,7 @@ def test_a_vm_not_started_takes_next_to_nothing(instance: Instance) -> None:
 
 
 def test_two_vms_write_apart(instance: Instance, box: str, roomy: str) -> None:
-    instance.sh(roomy, "echo mine >/root/whose; sync")
-    instance.sh(box, "test -e /root/whose", code=1)
+    instance.sh(roomy, "echo mine >/var/tmp/whose; sync")
+    instance.sh(box, "test -e /var/tmp/whose", code=1)
     image = instance.json("image", "show", "debian")
     assert image["allocated_bytes"] < 2 << 30

@@ -1,0 +1,120 @@
+"""The work disk: ``/root`` as a second disk that begins as a copy of the image's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import trio
+
+from banger.capabilities.capability import API_VERSION, Capability
+from banger.capabilities.guest import GuestContribution
+from banger.capabilities.host import Host, Step, Vm
+from banger.capabilities.options import Options, option
+from banger.host import qcow2, work_seed
+from banger.kernel.errors import UsageError
+from banger.model.machine import DiskFormat, Drive
+from banger.model.settings import Setting
+from banger.model.sizes import parse_size
+from banger.model.vm import DISK_BYTES_MAX, DISK_BYTES_MIN
+
+SERIAL = "work"
+PLACE = "/root"
+
+
+class WorkOptions(Options, frozen=True):
+    enabled: Annotated[
+        bool, option("Have /root on a disk of its own, the work disk.", "--work-disk")
+    ] = False
+    size: Annotated[
+        str, option("Size of the work disk, like 8G. It can only grow.", "--work-size")
+    ] = "8G"
+
+    def __post_init__(self) -> None:
+        try:
+            size = parse_size(self.size)
+        except UsageError as error:
+            raise ValueError(error.message) from None
+        if not DISK_BYTES_MIN <= size <= DISK_BYTES_MAX:
+            raise ValueError("a work disk has between 64M and 16T")
+
+    @property
+    def size_bytes(self) -> int:
+        return -(-parse_size(self.size) // 4096) * 4096
+
+
+class WorkDisk(Capability[WorkOptions]):
+    """VMs that were made before there were work disks have none: their /root stays where it is."""
+
+    api_version = API_VERSION
+    name = "work"
+    summary = "The guest's /root on a disk of its own, begun as a copy of the image's."
+    options = WorkOptions
+    settings = (
+        Setting("enabled", True, "Whether a new VM has its /root on a work disk."),
+        Setting("size", "8G", "Size of a new VM's work disk; it takes what is written to it."),
+    )
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._making = trio.Lock()
+        """Held while a seed is made, which is shared by all VMs of the image."""
+
+    def defaults(self) -> WorkOptions:
+        return WorkOptions(self.host.settings.flag("enabled"), self.host.settings.text("size"))
+
+    async def prepare(self, vm: Vm, options: WorkOptions, step: Step) -> None:
+        if not options.enabled:
+            return
+        disk = work_disk(vm.directory)
+        if disk.exists():
+            await trio.to_thread.run_sync(qcow2.grow, disk, options.size_bytes)
+            return
+        seed = await self._seed(vm.image_directory, step)
+
+        def make() -> int:
+            size = max(options.size_bytes, seed.stat().st_size)
+            qcow2.create_overlay(disk, backing=str(seed), virtual_size=size)
+            return disk.stat().st_blocks * 512
+
+        # It goes with the VM's directory; a start that fails leaves it for the next one.
+        allocated = await trio.to_thread.run_sync(make)
+        step.progress(f"overlay of the image's work seed, {allocated >> 10} KiB allocated")
+
+    async def _seed(self, image: Path, step: Step) -> Path:
+        async with self._making:
+            seed = work_seed.find_seed(image)
+            if seed is None:
+                step.progress("the image has no work seed; making it, once")
+                seed = await trio.to_thread.run_sync(work_seed.make_seed, image)
+            return seed
+
+    def contribute(self, vm: Vm, options: WorkOptions, guest: GuestContribution) -> None:
+        if options.enabled:
+            disk = Drive(
+                SERIAL,
+                work_disk(vm.directory),
+                DiskFormat.OVERLAY,
+                base=vm.image_directory / work_seed.NAME,
+            )
+            guest.drive(disk)
+            guest.mount(SERIAL, PLACE, grow=True)
+
+    async def changed(self, vm: Vm, before: WorkOptions, options: WorkOptions, step: Step) -> None:
+        """A disk grows at the next start."""
+        disk = work_disk(vm.directory)
+        if before.enabled != options.enabled:
+            raise UsageError(
+                f"VM {vm.name!r} was made with{'' if before.enabled else 'out'} a work disk",
+                hint="its /root would seem to be empty: make a new VM, and copy what you need",
+            )
+        if options.size_bytes < before.size_bytes and disk.exists():
+            raise UsageError(
+                f"--work-size {options.size} is less than the {before.size} the disk has",
+                hint="a disk can grow, never shrink",
+            )
+
+
+def work_disk(directory: Path) -> Path:
+    """In a VM's directory."""
+    return directory / "work.qcow2"

@@ -1,0 +1,152 @@
+"""The work disk: made from the image's seed, once; it only grows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from banger.capabilities import UsageError
+from banger.capabilities.builtin.work import WorkDisk, WorkOptions
+from banger.host import assets, qcow2, work_seed
+from banger.testing import conformance, life
+
+GIB = 1 << 30
+ENABLED = {"enabled": True, "size": "8G"}
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="keeping owners needs root")
+
+
+def filled(directory: Path) -> Path:
+    """A home with all that a copy can lose."""
+    home = directory / "root"
+    (home / ".config/deep").mkdir(parents=True, mode=0o750)
+    home.chmod(0o700)
+    (home / ".profile").write_text("umask 077\n")
+    (home / ".profile").chmod(0o640)
+    (home / "odd name\n'\"").write_bytes(b"\0\xff" * 5000)
+    (home / "link").symlink_to(".profile")
+    (home / ".config/deep/empty").touch()
+    os.setxattr(home / ".profile", "user.note", b"kept \0 whole")
+    if os.geteuid() == 0:
+        os.chown(home / ".config/deep/empty", 1234, 4321)
+    return home
+
+
+def seed_of(home: Path, out: Path) -> Path:
+    subprocess.run([assets.work_seed_program(), home, out], check=True, capture_output=True)
+    return out
+
+
+def debugfs(disk: Path, command: str) -> str:
+    argv = ["debugfs", "-R", command, str(disk)]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_seed_is_small_and_sound(tmp_path: Path) -> None:
+    seed = seed_of(filled(tmp_path), tmp_path / "seed.ext4")
+    subprocess.run(["e2fsck", "-fn", seed], check=True, capture_output=True)
+    assert seed.stat().st_blocks * 512 < 8 << 20
+    assert "Mode:  0700" in debugfs(seed, "stat /")
+    assert "lost+found" not in debugfs(seed, "ls /")
+    assert 'user.note (12) = "kept \\000 whole"' in debugfs(seed, "ea_list /.profile")
+
+
+@needs_root
+def test_the_slow_way_gives_the_same(tmp_path: Path) -> None:
+    """A seed made from the image's disk holds what one made from the tree holds."""
+    home = filled(tmp_path)
+    wanted = seed_of(home, tmp_path / "wanted.ext4")
+    image = tmp_path / "image"
+    image.mkdir()
+    with (image / "root.ext4").open("wb") as file:
+        file.truncate(64 << 20)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    home.rename(tree / "root")
+    argv = ["mkfs.ext4", "-q", "-d", str(tree), str(image / "root.ext4")]
+    subprocess.run(argv, check=True, capture_output=True)
+    made = work_seed.make_seed(image)
+    assert made == work_seed.find_seed(image)
+    assert sorted(path.name for path in image.iterdir()) == ["root.ext4", work_seed.NAME]
+
+    def content(seed: Path, name: str) -> dict[Path, object]:
+        out = tmp_path / name
+        out.mkdir()
+        debugfs(seed, f"rdump / {out}")
+        paths = sorted(out.rglob("*"))
+        return {path.relative_to(out): (path.lstat()[:1], path.lstat()[4:7]) for path in paths}
+
+    assert content(made, "a") == content(wanted, "b")
+    assert (tmp_path / "a/odd name\n'\"").read_bytes() == b"\0\xff" * 5000
+    for attribute in ("/.profile", "/link"):
+        assert debugfs(made, f"ea_list {attribute}") == debugfs(wanted, f"ea_list {attribute}")
+
+
+def test_an_image_without_a_home(tmp_path: Path) -> None:
+    tree, image = tmp_path / "tree", tmp_path / "image"
+    tree.mkdir()
+    image.mkdir()
+    argv = ["mkfs.ext4", "-q", "-d", str(tree), str(image / "root.ext4"), "16M"]
+    subprocess.run(argv, check=True, capture_output=True)
+    assert "Mode:  0700" in debugfs(work_seed.make_seed(image), "stat /")
+
+
+@pytest.mark.parametrize(
+    ("size", "error"),
+    [("1M", "between 64M and 16T"), ("17T", "between"), ("lots", "lots"), ("-8G", "-8G")],
+)
+def test_sizes(size: str, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        WorkOptions(size=size)
+
+
+def put_seed(directory: Path) -> None:
+    (directory / "image").mkdir(exist_ok=True)
+    with (directory / "image" / work_seed.NAME).open("wb") as file:
+        file.truncate(64 << 20)
+
+
+async def test_a_life(tmp_path: Path) -> None:
+    put_seed(tmp_path)
+    async with life(WorkDisk, tmp_path, ENABLED) as vm:
+        disk = vm.vm.directory / "work.qcow2"
+        assert qcow2.read_header(disk).virtual_size == 8 * GIB
+        assert disk.stat().st_blocks * 512 <= 16 << 10
+        assert [(mount.path, mount.grow) for mount in vm.guest.plan.config.mounts] == [
+            ("/root", True)
+        ]
+        disk.write_bytes(disk.read_bytes() + b"written by the guest")
+        before = disk.stat()
+        await vm.stop()
+        await vm.start()
+        assert (disk.stat().st_ino, disk.stat().st_mtime) == (before.st_ino, before.st_mtime)
+
+
+async def test_it_grows_at_the_next_start_and_never_shrinks(tmp_path: Path) -> None:
+    put_seed(tmp_path)
+    async with life(WorkDisk, tmp_path, ENABLED) as vm:
+        disk = vm.vm.directory / "work.qcow2"
+        await vm.change(size="20G")
+        assert qcow2.read_header(disk).virtual_size == 8 * GIB
+        with pytest.raises(UsageError, match="--work-size 4G is less than the 20G"):
+            await vm.change(size="4G")
+        with pytest.raises(UsageError, match="was made with a work disk"):
+            await vm.change(enabled=False)
+        await vm.stop()
+        await vm.start()
+        assert qcow2.read_header(disk).virtual_size == 20 * GIB
+
+
+async def test_a_vm_without_one(tmp_path: Path) -> None:
+    async with life(WorkDisk, tmp_path, {"enabled": False}) as vm:
+        assert not list(vm.vm.directory.iterdir())
+        assert not vm.guest.plan.config.mounts
+        with pytest.raises(UsageError, match="was made without a work disk"):
+            await vm.change(enabled=True)
+
+
+async def test_conformance(tmp_path: Path) -> None:
+    await conformance(WorkDisk, tmp_path, settings={"enabled": False})

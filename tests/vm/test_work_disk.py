@@ -1,0 +1,85 @@
+"""Each guest's /root is a disk of its own, begun as the image's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from banger.host import work_seed
+from tests.vm.conftest import NewInstance
+from tests.vm.instance import Instance
+
+MIB = 1 << 20
+LISTING = "cd /root && find . -path ./.ssh -prune -o -printf '%p %y %m %U %G %s %l\\n' | sort"
+"""Names, types, modes, owners, sizes, targets; what the agent writes left out."""
+
+
+@pytest.fixture(scope="module")
+def worker(instance: Instance) -> Iterator[str]:
+    instance.create("worker", "--work-size", "2G")
+    yield "worker"
+    instance.run("vm", "delete", "worker")
+
+
+@pytest.fixture(scope="module")
+def plain(instance: Instance) -> Iterator[str]:
+    """A VM whose /root is the image's."""
+    instance.create("plain", "--no-work-disk")
+    yield "plain"
+    instance.run("vm", "delete", "plain")
+
+
+def size_mib(instance: Instance, name: str) -> int:
+    return int(instance.sh(name, "df -BM --output=size /root | tail -1").strip(" M\n"))
+
+
+def test_it_begins_as_the_image_s_home(instance: Instance, worker: str, plain: str) -> None:
+    assert instance.sh(worker, "findmnt -no SOURCE /root") == "/dev/vdb\n"
+    assert instance.sh(plain, "findmnt -no SOURCE -T /root") == "/dev/vda\n"
+    home = instance.sh(worker, LISTING)
+    assert ".bashrc" in home
+    # A directory's size is its file system's affair.
+    files = [line for line in home.splitlines() if " d " not in line]
+    assert files == [line for line in instance.sh(plain, LISTING).splitlines() if " d " not in line]
+    for where in (worker, plain):
+        assert instance.sh(where, "stat -c '%a %u %g' /root") == "700 0 0\n"
+
+
+def test_its_size_and_what_it_takes(instance: Instance, worker: str) -> None:
+    assert 1900 < size_mib(instance, worker) <= 2048
+    disk = instance.record(worker).with_name("work.qcow2")
+    # The guest grew the file system; nothing was copied.
+    assert disk.stat().st_blocks * 512 < 4 * MIB
+    events = instance.paths.lifecycle_log.read_text().splitlines()
+    told = [
+        event["text"]
+        for event in map(json.loads, events)
+        if event["type"] == "hook-progress" and event["vm"] == worker
+    ]
+    assert told[-1] == "overlay of the image's work seed, 12 KiB allocated"
+
+
+def test_it_survives_and_grows(instance: Instance, worker: str) -> None:
+    instance.sh(worker, "echo kept >/root/file")
+    instance.run("vm", "set", worker, "--work-size", "3G")
+    assert 1900 < size_mib(instance, worker) <= 2048
+    instance.run("vm", "restart", worker)
+    assert 2900 < size_mib(instance, worker) <= 3072
+    assert instance.sh(worker, "cat /root/file") == "kept\n"
+    error = instance.error("vm", "set", worker, "--work-size", "1G", code=2)
+    assert "--work-size 1G is less than the 3G the disk has" in error
+
+
+def test_an_image_without_a_seed_gets_one(new_instance: NewInstance) -> None:
+    own = new_instance()
+    (image,) = own.paths.images.glob("debian-*")
+    (image / work_seed.NAME).unlink(missing_ok=True)
+    own.create("first")
+    made = (image / work_seed.NAME).stat()
+    assert made.st_blocks * 512 < 16 * MIB
+    own.create("second", "--no-start")
+    assert own.sh("first", "findmnt -no SOURCE /root; ls -A /root").split()[0] == "/dev/vdb"
+    assert ".bashrc" in own.sh("first", "ls -A /root")
+    assert (image / work_seed.NAME).stat().st_ino == made.st_ino
