@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,12 +22,14 @@ from banger.host.keys import KeyPair
 from banger.host.paths import Paths, make_private
 from banger.kernel.actor import Ref
 from banger.kernel.bus import Bus
-from banger.kernel.errors import HostNotReady, TimedOut
+from banger.kernel.errors import HostNotReady, TimedOut, UsageError
 from banger.model.events import PluginEvent
 from banger.model.firewall import Pin, Rules
 from banger.model.network import Network
 from banger.model.requests import Exec
 from banger.model.settings import Settings
+
+log = logging.getLogger(__name__)
 
 OUTPUT_LIMIT_BYTES = 1 << 20
 
@@ -86,10 +88,16 @@ class PluginHost:
 
     async def vms(self) -> list[tuple[Vm, Options]]:
         assert self._daemon.fleet is not None and self._daemon.registry is not None
-        return [
-            (seen.vm, self._daemon.registry.options(self._capability, seen.options))
-            for seen in await self._daemon.fleet.ask(fleet.LookAtVms())
-        ]
+        found = []
+        for seen in await self._daemon.fleet.ask(fleet.LookAtVms()):
+            try:
+                options = self._daemon.registry.options(self._capability, seen.options)
+            except UsageError as error:
+                # One VM's trouble must not be that of all.
+                log.warning("VM %s is left out for %s: %s", seen.vm.name, self._capability, error)
+            else:
+                found.append((seen.vm, options))
+        return found
 
     async def change_options(self, vm_name: str, options: dict[str, Any]) -> None:
         assert self._daemon.fleet is not None
@@ -109,8 +117,8 @@ class PluginHost:
             trio.run_process,
             list(argv),
             stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_stdout=True,
+            capture_stderr=True,
             check=False,
         )
         try:
