@@ -1,4 +1,4 @@
-.PHONY: vm setup image test check verify clean
+.PHONY: vm setup image runtime-bundle test check verify clean
 
 # A running VM named testbox, from nothing.
 vm: setup
@@ -10,6 +10,11 @@ setup:
 # The Debian image, in the cache; built by a daemon that is stopped again if none ran.
 image: setup
 	scripts/image
+
+# All that VMs are made from, in runtime/: of the image of this host, or with
+# RUNTIME_MANIFEST=FILE the one that file names. See docs/guest-image.md.
+runtime-bundle: setup
+	scripts/runtime-bundle
 
 test:
 	scripts/setup --dev

@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import msgspec
 import trio
@@ -26,6 +27,7 @@ from banger.actors.firewall import Dismantle as DismantleFirewall
 from banger.actors.firewall import Firewall, FirewallState
 from banger.actors.fleet import Fleet
 from banger.actors.images import Images
+from banger.actors.keys import Keys
 from banger.actors.lifecycle_log import LifecycleLog
 from banger.actors.plugin_host import Daemon, PluginHost
 from banger.actors.plugin_services import PluginServices
@@ -40,7 +42,9 @@ from banger.capabilities.recipes import find_builder
 from banger.capabilities.registry import Registry
 from banger.commands import vm_create, vm_set
 from banger.doctor.context import DoctorContext
-from banger.host import keys
+from banger.host import assets
+from banger.host.image_files import image_store
+from banger.host.keys import InstallationKey
 from banger.host.paths import Paths, check_socket_path, make_private
 from banger.host.user import group_id
 from banger.kernel import wire
@@ -50,7 +54,6 @@ from banger.kernel.errors import BangerError, Conflict, HostNotReady
 from banger.kernel.rpc import CallContext, Peer, RpcServer, listen
 from banger.kernel.store import RecordStore
 from banger.kernel.supervisor import Child, Supervisor
-from banger.model.image import ImageRecord
 from banger.model.requests import AnyFeed, AnyRequest
 from banger.model.settings import Settings
 from banger.model.vm import RECORD_MIGRATIONS, RECORD_VERSION, VmRecord
@@ -89,7 +92,7 @@ async def _run_daemon(
         migrations=RECORD_MIGRATIONS,
         key_of=lambda vm: vm.name,
     )
-    images = RecordStore(paths.images, ImageRecord, key_of=lambda image: image.id)
+    images = image_store(paths.images)
 
     def vm_records() -> list[VmRecord]:
         return list(vms.load_all()[0].values())
@@ -135,9 +138,11 @@ async def _run_daemon(
                 vms=vm_records,
                 find_builder=find_builder,
                 environment=settings.environment("capabilities."),
+                state=paths.state,
+                preset=settings.text("vm.image"),
             ),
         )
-        key = await run_blocking(keys.installation_key, paths.identity)
+        key = await run_blocking(InstallationKey, paths.identity)
         parts = Daemon(settings, paths, key, bus, taps.ref, firewall.ref)
         registry = Registry(installed, lambda name: PluginHost(parts, name))
         parts.registry = registry
@@ -155,6 +160,9 @@ async def _run_daemon(
         )
         fleet = supervisor.start("fleet", lambda: Fleet(services))
         parts.fleet = fleet.ref
+        key_actor = supervisor.start(
+            "keys", lambda: Keys(key, fleet=fleet.ref, bus=bus, recovered=recovered)
+        )
         plugin_services.start()
         backend = Backend(
             fleet=fleet.ref,
@@ -175,7 +183,8 @@ async def _run_daemon(
             bus=bus,
             settings=settings,
             socket=str(paths.socket),
-            identity=key.private,
+            key=key,
+            keys=key_actor.ref,
             accelerator=lambda: driver.accelerator,
             testing=bool(os.environ.get(TESTING_VARIABLE)),
             stop=stop,
@@ -356,6 +365,10 @@ def main() -> None:
         with _locked(paths):
             level = settings.text("daemon.log_level")
             _start_logging(paths, level, foreground=not arguments.log_file)
+            for remark in settings.remarks:
+                log.warning("%s", remark)
+            agent = settings.text("guest.agent")
+            assets.choose_agent(Path(agent) if agent else None)
             trio.run(run_daemon, paths, settings, installed, arguments.ready_fd)
     except Exception as error:
         declared = sole_declared_error(error)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from banger.kernel.errors import UsageError
-from banger.model.settings import SETTINGS, Origin, Setting, Settings
+from banger.model.settings import FORMER_KEYS, SETTINGS, Origin, Setting, Settings, variable
 
 FILE_LIMIT_BYTES = 1 << 20
 PLUGIN_PREFIX = "capabilities."
@@ -42,7 +42,14 @@ def load_settings(
         for setting in rows
     }
 
+    remarks: dict[str, str] = {}
+
     def put(key: str, value: object, origin: str) -> None:
+        if key in FORMER_KEYS:
+            former, key = key, FORMER_KEYS[key]
+            remarks.setdefault(key, f"{origin}: {former!r} is now called {key!r}")
+            if found[key].origin == origin:  # given by its new name as well
+                return
         setting = by_key.get(key)
         if setting is None:
             if plugins is None and key.startswith(PLUGIN_PREFIX):
@@ -56,14 +63,14 @@ def load_settings(
             raise UsageError(f"{origin}: {error.message}", hint=setting.help) from None
         found[key] = Origin(key, checked, origin, setting.help)
 
-    for key, value in _read(path).items():
+    for key, value in sorted(_read(path).items(), key=lambda item: item[0] in FORMER_KEYS):
         put(key, value, str(path))
-    for setting in rows:
-        if setting.variable in environ:
-            put(setting.key, environ[setting.variable], setting.variable)
+    for key in (*by_key, *FORMER_KEYS):
+        if variable(key) in environ:
+            put(key, environ[variable(key)], variable(key))
     for key, value in (flags or {}).items():
         put(key, value, "--set")
-    return Settings(found)
+    return Settings(found, tuple(remarks.values()))
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -80,6 +87,9 @@ def _read(path: Path) -> dict[str, object]:
         raise UsageError(f"{path} can't be read: {error}", hint="mend it or remove it") from None
     flat: dict[str, object] = {}
     for section, values in tree.items():
+        if section in FORMER_KEYS:
+            flat[section] = values
+            continue
         if not isinstance(values, dict):
             raise UsageError(f"{path}: {section!r} stands outside of a [section]")
         for name, value in values.items():

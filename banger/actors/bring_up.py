@@ -25,6 +25,7 @@ from banger.capabilities.host import Vm
 from banger.guest import agent
 from banger.guest.link import AgentLink
 from banger.host import assets, cpio, qcow2
+from banger.host.image_files import ImageFiles, usable_files
 from banger.kernel.errors import ConnectionLost, TimedOut, VmmError
 from banger.kernel.stages import Stage
 from banger.model.machine import Card, DiskFormat, Drive
@@ -40,18 +41,6 @@ ENDING_S = 2.0
 """How long after its connections a VMM that ends may take to be gone."""
 
 ROOT_SERIAL = "root"
-
-
-class ImageFiles(msgspec.Struct, frozen=True):
-    """Where an image's parts are."""
-
-    root: Path
-    kernel: Path
-    modules: Path
-
-    @classmethod
-    def of(cls, directory: Path) -> ImageFiles:
-        return cls(directory / "root.ext4", directory / "vmlinux", directory / "modules.cpio")
 
 
 class BringUp:
@@ -80,6 +69,7 @@ class BringUp:
         self._attend = attend
         self._guest_ended = guest_ended
         self.lease: TapLease | None = None
+        self._image = ImageFiles.of(services.paths.images / record.image_id)
 
     def create_stages(self, *, start: bool) -> list[Stage[None]]:
         stages: list[Stage[None]] = [
@@ -120,10 +110,6 @@ class BringUp:
     def runtime(self) -> Path:
         return self._services.paths.vm_runtime / self.record.short_id
 
-    @property
-    def _image(self) -> ImageFiles:
-        return ImageFiles.of(self._services.paths.images / self.record.image_id)
-
     async def save(self, **changes: object) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)
         await run_blocking(self._services.store.save, self.record.name, self.record)
@@ -133,8 +119,12 @@ class BringUp:
         return self._seen(self.record, self.lease)
 
     async def _admit(self) -> str:
+        self._image = await self._usable_image()
         await self._hooks.admit(self._vm, self.record.options)
         return ""
+
+    async def _usable_image(self) -> ImageFiles:
+        return await run_blocking(usable_files, self._services.paths.images, self.record.image_id)
 
     # --- what a VM has all its life ---
 
@@ -156,6 +146,8 @@ class BringUp:
 
     async def _make_root_disk(self) -> str:
         path = root_disk(self.directory)
+        # Once more: from the record on the image can't be deleted, but until then it could.
+        self._image = await self._usable_image()
 
         def make() -> int:
             size = self.record.spec.disk_bytes

@@ -18,7 +18,7 @@ from banger.capabilities.host import CommandResult, OwnSettings, Vm
 from banger.capabilities.options import Options
 from banger.capabilities.registry import Registry
 from banger.guest.exec import capture
-from banger.host.keys import KeyPair
+from banger.host.keys import InstallationKey, KeyPair
 from banger.host.paths import Paths, make_private
 from banger.kernel.actor import Ref
 from banger.kernel.bus import Bus
@@ -40,7 +40,7 @@ class Daemon:
 
     settings: Settings
     paths: Paths
-    key: KeyPair
+    key: InstallationKey
     bus: Bus
     taps: Ref
     firewall: Ref
@@ -73,9 +73,12 @@ class PluginHost:
         self._capability = capability
         self.settings = OwnSettings(daemon.settings, capability)
         self.firewall = PluginFirewall(daemon.firewall, capability)
-        self.key = daemon.key
         wanted = daemon.settings.text("network.resolvers").split(",")
         self.resolvers: Sequence[str] = tuple(filter(None, (text.strip() for text in wanted)))
+
+    @property
+    def key(self) -> KeyPair:
+        return self._daemon.key.pair
 
     @property
     def directory(self) -> Path:

@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
-from banger.actors.bring_up import BringUp, initramfs
+from banger.actors.bring_up import BringUp, initramfs, root_disk
 from banger.actors.console import Console
 from banger.actors.services import Services
 from banger.actors.shut_down import shut_down
@@ -40,7 +40,7 @@ from banger.actors.vmm_watch import VmmWatch
 from banger.capabilities.hooks import Hooks, Undo, undo_all
 from banger.capabilities.host import Vm
 from banger.guest.link import AgentLink
-from banger.host import process
+from banger.host import process, qcow2
 from banger.kernel.actor import (
     Actor,
     Envelope,
@@ -48,10 +48,11 @@ from banger.kernel.actor import (
     cancelled_when_abandoned,
     sole_declared_error,
 )
-from banger.kernel.errors import BangerError, HostNotReady, IllegalState, VmmError
+from banger.kernel.errors import BangerError, HostNotReady, IllegalState, UsageError, VmmError
 from banger.kernel.message import Fault, Request
 from banger.kernel.stages import Stage, StageTiming, run_stages, undo_stages
 from banger.model.events import (
+    GuestRebooted,
     HookProgress,
     OperationEnded,
     StageFinished,
@@ -59,7 +60,8 @@ from banger.model.events import (
     VmGone,
     VmStateChanged,
 )
-from banger.model.vm import Verb, VmRecord, VmState, VmView, guard
+from banger.model.sizes import show_size
+from banger.model.vm import Verb, VmRecord, VmSpec, VmState, VmView, guard
 from banger.vmm.base import Machine
 
 log = logging.getLogger(__name__)
@@ -260,11 +262,30 @@ class VmActor(Actor):
         labels = {k: v for k, v in {**before.labels, **request.labels}.items() if v is not None}
         try:
             options = self._services.capabilities.change(before.options, request.options)
-            after = msgspec.structs.replace(before, labels=labels, options=options)
             async with self._cleaning:
+                spec = self._changed_spec(request.shape)
+                after = msgspec.structs.replace(before, spec=spec, labels=labels, options=options)
                 await self._change_record(after, envelope)
         finally:
             self._changing = False
+
+    def _changed_spec(self, shape: dict[str, int]) -> VmSpec:
+        spec = self._record.spec
+        changed = msgspec.structs.replace(spec, **shape)
+        if changed == spec:
+            return spec
+        if self._state in _HAS_VMM:
+            raise IllegalState(
+                f"VM {self._vm!r} is {self._state}: its shape is that of its VMM",
+                hint=f"'banger vm stop {self._vm}' first",
+            )
+        if changed.disk_bytes < spec.disk_bytes:
+            raise UsageError(
+                f"the disk of VM {self._vm!r} has {show_size(spec.disk_bytes)}, it can't "
+                f"shrink to {show_size(changed.disk_bytes)}",
+                hint="a disk can grow, never shrink",
+            )
+        return changed
 
     async def _change_record(self, after: VmRecord, envelope: Envelope[Any]) -> None:
         before, undo, done = self._record, list[Undo](), False
@@ -272,7 +293,11 @@ class VmActor(Actor):
         try:
             async with cancelled_when_abandoned(envelope):
                 await self._hooks.admit(vm, after.options)
-                await self._save(labels=after.labels, options=after.options)
+                if after.spec.disk_bytes != before.spec.disk_bytes:
+                    # Before the record: a larger disk than recorded harms nobody.
+                    disk = root_disk(self._services.store.directory(self._vm))
+                    await run_blocking(qcow2.grow, disk, after.spec.disk_bytes)
+                await self._save(spec=after.spec, labels=after.labels, options=after.options)
                 await self._hooks.changed(vm, before.options, after.options, undo)
                 done = True
         finally:
@@ -280,7 +305,9 @@ class VmActor(Actor):
                 with trio.CancelScope(shield=True):
                     await undo_all(undo)
                     if self._record is not before:
-                        await self._note(labels=before.labels, options=before.options)
+                        await self._note(
+                            spec=before.spec, labels=before.labels, options=before.options
+                        )
 
     async def _delete(self) -> None:
         async with self._cleaning:
@@ -378,6 +405,7 @@ class VmActor(Actor):
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         def on_reset() -> None:
+            self._publish(GuestRebooted(self._vm))
             if self._link is not None:
                 self._nursery.start_soon(self._link.reset)
 

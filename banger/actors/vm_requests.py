@@ -39,8 +39,13 @@ class Delete(Request[None], frozen=True):
 
 
 class Change(Request[VmView], frozen=True):
-    """Set labels (None removes one) and options of capabilities. Abandoned, it is undone."""
+    """Set the shape, labels (None removes one) and options of capabilities.
 
+    ``shape`` has fields of `VmSpec`, those to be changed; the VM must be stopped for it.
+    Abandoned, it is undone, but for a disk that has grown.
+    """
+
+    shape: dict[str, int] = {}
     labels: dict[str, str | None] = {}
     options: OptionValues = {}
 

@@ -13,6 +13,7 @@ from banger.actors.fleet import FindVm
 from banger.capabilities.registry import Registry
 from banger.doctor.context import DoctorContext
 from banger.guest.link import AgentLink
+from banger.host.keys import InstallationKey
 from banger.kernel.actor import Ref
 from banger.kernel.bus import Bus
 from banger.kernel.message import Event
@@ -34,8 +35,8 @@ class Backend:
     bus: Bus
     settings: Settings
     socket: str
-    identity: bytes
-    """The installation's private SSH key."""
+    key: InstallationKey
+    keys: Ref
     accelerator: Callable[[], str | None]
     """"kvm" or "tcg"; None while nobody has asked for a machine yet."""
     testing: bool

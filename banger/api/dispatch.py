@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
-from banger.api import control, doctor, guests, images, plugins, vms
+from banger.api import control, doctor, guests, images, keys, plugins, vms
 from banger.api.backend import Backend
 from banger.kernel.rpc import CallContext
 from banger.model import requests
@@ -26,6 +26,8 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     requests.GetHealth: vms.health,
     requests.GetSshAccess: vms.ssh_access,
     requests.ReadConsole: vms.console,
+    requests.ShowKey: keys.show,
+    requests.RotateKey: keys.rotate,
     requests.ListPlugins: plugins.list_all,
     requests.GetInterface: plugins.interface,
     requests.RunPluginCommand: plugins.run_command,
@@ -38,6 +40,14 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     requests.ListImages: images.list_all,
     requests.ShowImage: images.show,
     requests.BuildImage: images.build,
+    requests.CancelBuild: images.cancel,
+    requests.ReadBuildLog: images.read_log,
+    requests.RegisterImage: images.register,
+    requests.DeleteImage: images.delete,
+    requests.RenameImage: images.rename,
+    requests.ChooseDefaultImage: images.choose_default,
+    requests.PruneImages: images.prune,
+    requests.ExportImage: images.export,
 }
 
 assert set(HANDLERS) == set(get_args(requests.AnyRequest))

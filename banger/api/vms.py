@@ -11,20 +11,27 @@ import trio
 from banger.actors import fleet, vm_requests
 from banger.actors.blocking import run_blocking
 from banger.actors.images import FindImage
+from banger.actors.keys import AssureKey
 from banger.api.backend import Backend
 from banger.api.doctor import refuse_unless_ready
 from banger.capabilities.builtin.ssh import host_key
 from banger.guest import agent
 from banger.host import keys
-from banger.kernel.errors import Conflict, ConnectionLost, IllegalState, TimedOut, UsageError
+from banger.kernel.errors import (
+    BangerError,
+    Conflict,
+    ConnectionLost,
+    IllegalState,
+    TimedOut,
+    UsageError,
+)
 from banger.kernel.message import Event, Lost
 from banger.kernel.rpc import CallContext
 from banger.model import requests
 from banger.model.image import ImageRecord
-from banger.model.names import check_name
 from banger.model.requests import Output, WaitCondition
 from banger.model.sizes import parse_size, show_size
-from banger.model.vm import Verb, VmSpec, VmState, VmView
+from banger.model.vm import DISK_BYTES_MIN, Verb, VmSpec, VmState, VmView
 
 HEALTH_DEADLINE_S = 10.0
 SSH_PROBE_PAUSE_S = 0.3
@@ -40,10 +47,9 @@ def _of(name: str) -> Callable[[Event], bool]:
 async def create(backend: Backend, request: requests.CreateVm, context: CallContext) -> VmView:
     if request.fault is not None and not backend.testing:
         raise UsageError("faults are injected only into a daemon started for tests")
-    image_name = request.image or check_name("image", backend.settings.text("vm.image"))
-    image = await backend.images.ask(FindImage(image_name))
+    image = await backend.images.ask(FindImage(request.image))
     spec = VmSpec(
-        image=image_name,
+        image=image.name,
         vcpus=request.vcpus or backend.settings.number("vm.vcpus"),
         memory_mib=request.memory_mib or backend.settings.number("vm.memory_mib"),
         disk_bytes=_disk_bytes(backend, request, image),
@@ -89,13 +95,19 @@ def _disk_bytes(backend: Backend, request: requests.CreateVm, image: ImageRecord
     size = request.disk_bytes
     if size is None:
         default = backend.settings.text("vm.disk")
-        size = image.root_bytes if default == "image" else parse_size(default)
+        # An image may be smaller than the least disk of a VM.
+        least = max(image.root_bytes, DISK_BYTES_MIN)
+        size = least if default == "image" else parse_size(default)
     if size < image.root_bytes:
         raise UsageError(
             f"a disk of {show_size(size)} is smaller than image {image.name!r}, "
             f"which has {show_size(image.root_bytes)}",
             hint="a disk can be larger than its image, never smaller",
         )
+    return _whole_pages(size)
+
+
+def _whole_pages(size: int) -> int:
     return -(-size // 4096) * 4096
 
 
@@ -132,7 +144,14 @@ async def restart(backend: Backend, request: requests.RestartVm, context: CallCo
 
 async def change(backend: Backend, request: requests.SetVm, context: CallContext) -> VmView:
     ref = await backend.vm(request.name)
-    order = vm_requests.Change(request.labels, request.options)
+    size = request.disk_bytes
+    wanted = {
+        "vcpus": request.vcpus,
+        "memory_mib": request.memory_mib,
+        "disk_bytes": None if size is None else _whole_pages(size),
+    }
+    shape = {field: value for field, value in wanted.items() if value is not None}
+    order = vm_requests.Change(shape, request.labels, request.options)
     return await backend.with_progress(context, _of(request.name), lambda: ref.ask(order))
 
 
@@ -199,7 +218,9 @@ async def ssh_access(
     found = (await ref.ask(vm_requests.Look())).vm
     pair = await run_blocking(keys.read_key, host_key(found.directory))
     public = " ".join(pair.public.split()[:2])
-    return requests.SshAccess("root", found.address, public, backend.identity)
+    with suppress(BangerError):  # then ssh may do without
+        await backend.keys.ask(AssureKey(request.name))
+    return requests.SshAccess("root", found.address, public, backend.key.pair.private)
 
 
 async def console(backend: Backend, request: requests.ReadConsole, context: CallContext) -> None:

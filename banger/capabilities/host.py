@@ -93,10 +93,14 @@ class Host(Protocol):
     """Handed to a capability when it is made. Nothing here blocks the daemon."""
 
     settings: OwnSettings
-    key: KeyPair
-    """The installation's SSH key, with which root logs in to every guest."""
     resolvers: Sequence[str]
     """The setting ``network.resolvers``."""
+
+    @property
+    def key(self) -> KeyPair:
+        """The installation's SSH key, with which root logs in to every guest. It changes when
+        it is rotated: ask anew."""
+        ...
 
     @property
     def firewall(self) -> Firewall: ...

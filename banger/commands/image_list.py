@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command
+from banger.model.image import ImageState, ImageView
 from banger.model.requests import ListImages
 from banger.model.sizes import show_size
 
@@ -13,19 +14,37 @@ def run(context: Context) -> None:
         context.note("there are no images; 'banger image build debian' makes one")
         return
     context.table(
-        ("NAME", "SYSTEM", "KERNEL", "DISK", "ON HOST", "BUILT", "VMS"),
+        ("NAME", "STATE", "SYSTEM", "KERNEL", "DISK", "ON HOST", "BUILT", "VMS"),
         [
             (
-                view.name,
-                view.distribution,
-                view.kernel_version,
-                show_size(view.disk_bytes),
+                view.name + (" *" if view.default else ""),
+                view.state,
+                view.distribution or "-",
+                view.kernel_version or "-",
+                show_size(view.disk_bytes) if view.id else "-",
                 show_size(view.allocated_bytes),
-                view.built_at[:10],
+                view.built_at[:10] or "-",
                 str(len(view.vms)),
             )
             for view in views
         ],
+    )
+    if any(view.default for view in views):
+        context.note("* the default image")
+    for view in views:
+        if view.state is ImageState.UNUSABLE:
+            context.note(f"{view.name} can't be used: {view.problem}")
+        if view.building is not None:
+            context.note(f"{view.name} is being built: {progress_of(view)}")
+
+
+def progress_of(view: ImageView) -> str:
+    build = view.building
+    if build is None:
+        return "-"
+    return (
+        f"{build.step}, for {build.elapsed_s:.0f} s since {build.since}, "
+        f"{show_size(build.written_bytes)}"
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion
+from banger.commands.image_list import progress_of
 from banger.model.names import check_name
 from banger.model.requests import ShowImage
 from banger.model.sizes import show_size
@@ -12,16 +13,21 @@ def run(context: Context, *, name: str) -> None:
     context.document(view)
     context.details(
         [
-            ("name", view.name),
-            ("system", view.distribution),
-            ("kernel", view.kernel_version),
+            ("name", view.name + (" (the default)" if view.default else "")),
+            ("state", view.state + (f": {view.problem}" if view.problem else "")),
+            *([("building", progress_of(view))] if view.building else []),
+            ("system", view.distribution or "-"),
+            ("kernel", view.kernel_version or "-"),
             ("disk", show_size(view.disk_bytes)),
             ("on host", show_size(view.allocated_bytes)),
-            ("recipe", view.recipe),
-            ("built", view.built_at),
+            ("kind", "managed" if view.managed else "registered: the file is not banger's"),
+            ("recipe" if view.managed else "file", view.source),
+            ("key", view.key or "-"),
+            ("work seed", "yes" if view.work_seed else "no"),
+            ("built" if view.managed else "registered", view.built_at or "-"),
             ("vms", ", ".join(view.vms) or "-"),
-            ("id", view.id),
-            ("path", view.path),
+            ("id", view.id or "-"),
+            ("path", view.path or "-"),
         ]
     )
 

@@ -4,18 +4,13 @@ from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.commands.labels import NEW_LABEL, parse_labels
 from banger.commands.progress import StageProgress
+from banger.commands.shape import SHAPE, check_shape
 from banger.kernel.errors import UsageError
 from banger.kernel.message import Fault
 from banger.model.events import AnyEvent
 from banger.model.names import check_name
 from banger.model.requests import CreateVm
-from banger.model.sizes import parse_size, show_size
 from banger.model.vm import (
-    DISK_BYTES_MAX,
-    DISK_BYTES_MIN,
-    MEMORY_MIB_MAX,
-    MEMORY_MIB_MIN,
-    VCPUS_MAX,
     OptionValues,
     VmView,
 )
@@ -37,12 +32,13 @@ def run(
 ) -> None:
     if position is not None and name is not None and position != name:
         raise UsageError(f"two names were given: {position!r} and {name!r}")
+    shape = check_shape(vcpus, memory_mib, disk)
     request = CreateVm(
         name=_name(position if name is None else name),
         image=None if image is None else check_name("image", image),
-        vcpus=_within("--vcpus", vcpus, 1, VCPUS_MAX),
-        memory_mib=_within("--memory", memory_mib, MEMORY_MIB_MIN, MEMORY_MIB_MAX),
-        disk_bytes=_disk(disk),
+        vcpus=shape.vcpus,
+        memory_mib=shape.memory_mib,
+        disk_bytes=shape.disk_bytes,
         labels=parse_labels(labels),
         options=options,
         start=not no_start,
@@ -66,24 +62,6 @@ def create(context: Context, request: CreateVm) -> VmView:
 
 def _name(name: str | None) -> str | None:
     return None if name is None else check_name("VM", name)
-
-
-def _within(flag: str, value: int | None, least: int, most: int) -> int | None:
-    if value is not None and not least <= value <= most:
-        raise UsageError(f"{flag} {value} is not within {least} and {most}")
-    return value
-
-
-def _disk(text: str | None) -> int | None:
-    if text is None:
-        return None
-    size = parse_size(text)
-    if not DISK_BYTES_MIN <= size <= DISK_BYTES_MAX:
-        raise UsageError(
-            f"--disk {text} is not within {show_size(DISK_BYTES_MIN)} and "
-            f"{show_size(DISK_BYTES_MAX)}"
-        )
-    return size
 
 
 def _fault(text: str) -> Fault:
@@ -116,9 +94,7 @@ COMMAND = Command(
             metavar="IMAGE",
             completion=Completion.IMAGE,
         ),
-        Option("vcpus", ("--vcpus",), "Virtual CPUs.", kind=Kind.NUMBER, metavar="N"),
-        Option("memory_mib", ("--memory",), "Memory in MiB.", kind=Kind.NUMBER, metavar="MIB"),
-        Option("disk", ("--disk",), "Size of the root disk, like 8G.", metavar="SIZE"),
+        *SHAPE,
         Option("no_start", ("--no-start",), "Create it, but leave it stopped.", kind=Kind.FLAG),
         NEW_LABEL,
         Option(

@@ -5,6 +5,7 @@ from banger.commands.declare import Command, Option
 from banger.commands.labels import check_key, parse_labels
 from banger.commands.many import each
 from banger.commands.select import ALL, LABEL, NAMES, PARALLEL, select
+from banger.commands.shape import SHAPE, Shape, check_shape
 from banger.kernel.errors import UsageError
 from banger.model.requests import SetVm
 from banger.model.vm import OptionValues
@@ -19,13 +20,17 @@ def run(
     parallel: int,
     labels: tuple[str, ...],
     unlabels: tuple[str, ...],
+    vcpus: int | None,
+    memory_mib: int | None,
+    disk: str | None,
     options: OptionValues,
 ) -> int:
+    shape = check_shape(vcpus, memory_mib, disk)
     changes: dict[str, str | None] = {**parse_labels(labels)}
     for key in unlabels:
         if changes.setdefault(check_key(key), None) is not None:
             raise UsageError(f"--label and --unlabel contradict each other about {key!r}")
-    if not changes and not options:
+    if not changes and not options and shape == Shape():
         raise UsageError(
             "nothing is to be changed", hint="'banger vm set --help' shows what can be"
         )
@@ -33,7 +38,7 @@ def run(
     return each(
         context,
         selection,
-        lambda name: SetVm(name, changes, options),
+        lambda name: SetVm(name, shape.vcpus, shape.memory_mib, shape.disk_bytes, changes, options),
         "changed",
         parallel=parallel,
     )
@@ -41,8 +46,9 @@ def run(
 
 COMMAND = Command(
     path=("vm", "set"),
-    summary="Change labels and options of VMs.",
-    details="What is not mentioned stays as it is. --label gives a label here; --where chooses "
+    summary="Change the shape, labels and options of VMs.",
+    details="What is not mentioned stays as it is. The shape is changed while a VM is stopped; "
+    "a disk can grow, never shrink. --label gives a label here; --where chooses "
     "by labels.",
     run=run,
     mutates=True,
@@ -53,10 +59,12 @@ COMMAND = Command(
         Option("where", ("--where",), LABEL.help, metavar=LABEL.metavar, many=True),
         PARALLEL,
         Option("labels", ("--label",), "Give a label.", metavar="KEY=VALUE", many=True),
+        *SHAPE,
         Option("unlabels", ("--unlabel",), "Take a label away.", metavar="KEY", many=True),
     ),
     examples=(
         "banger vm set web-1 --label stage=test --unlabel owner",
+        "banger vm set web-1 --memory 1024 --disk 16G",
         "banger vm set --where stage=test --label stage=live",
     ),
 )

@@ -55,10 +55,10 @@ def accelerator_check(context: DoctorContext) -> Check:
 
     async def found_out() -> str | None:
         try:
-            record = await context.images.ask(FindImage(text("vm.image")))
+            record = await context.images.ask(FindImage(None))
         except NotFound:
             return None
-        kernel = context.image_files(record.id).kernel
+        kernel = context.image_files(record).kernel
         return await in_thread(lambda: _find_out(context, kernel))
 
     check = Check("accelerator", run)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from banger.actors.bring_up import ImageFiles
 from banger.capabilities.registry import Registry
+from banger.host.image_files import ImageFiles
 from banger.host.paths import Paths
 from banger.kernel.actor import Ref
 from banger.kernel.store import RecordStore
+from banger.model.image import ImageRecord
 from banger.model.settings import Settings
 from banger.model.vm import VmRecord
 from banger.vmm.base import Vmm
@@ -26,5 +27,5 @@ class DoctorContext:
     registry: Registry
     vms: RecordStore[VmRecord]
 
-    def image_files(self, image_id: str) -> ImageFiles:
-        return ImageFiles.of(self.paths.images / image_id)
+    def image_files(self, image: ImageRecord) -> ImageFiles:
+        return ImageFiles.of(self.paths.images / image.id, image.registered)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from banger.actors.bring_up import ImageFiles
-from banger.actors.images import FindImage
+from banger.actors.images import FindImage, GetDefault
 from banger.capabilities.check import Check
 from banger.doctor.context import DoctorContext
 from banger.doctor.looking import in_thread, looking_check
 from banger.host import assets
+from banger.host.image_files import ImageFiles
 from banger.host.user import User, vmm_user
 from banger.kernel.errors import HostNotReady, NotFound
 from banger.model.finding import Finding, Level
@@ -22,18 +22,18 @@ _MODE_READABLE = 0o644
 
 def image_check(context: DoctorContext) -> Check:
     """``fix`` makes the kernel readable for the VMMs' user."""
-    name = context.settings.text("vm.image")
     user = vmm_user(context.settings.text("qemu.user"))
 
     async def find() -> tuple[ImageRecord, ImageFiles]:
-        record = await context.images.ask(FindImage(name))
-        return record, context.image_files(record.id)
+        record = await context.images.ask(FindImage(None))
+        return record, context.image_files(record)
 
     async def run() -> Sequence[Finding]:
         try:
             record, files = await find()
         except NotFound as error:
-            return [check.failed(error.message, f"banger image build {name}")]
+            default = await context.images.ask(GetDefault())
+            return [check.failed(error.message, f"banger image build {default.name}")]
         return await in_thread(lambda: _look(check, record, files, user))
 
     async def fix() -> str:
@@ -52,7 +52,9 @@ def agent_check() -> Check:
 def _look(
     check: Check, record: ImageRecord, files: ImageFiles, user: User | None
 ) -> Sequence[Finding]:
-    rebuild = f"banger image build {record.name}"
+    rebuild = f"banger image build {record.name} --force"
+    if record.registered is not None:
+        rebuild = f"put it back as it was, or 'banger image delete {record.name}'"
     for path in (files.root, files.kernel, files.modules):
         try:
             size = path.stat().st_size

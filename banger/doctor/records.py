@@ -9,14 +9,13 @@ from banger.capabilities.check import Check
 from banger.doctor.context import DoctorContext
 from banger.doctor.known import coming_and_going
 from banger.doctor.looking import in_thread
-from banger.kernel.store import RecordStore
+from banger.host.image_files import image_store
 from banger.model.finding import Finding
-from banger.model.image import ImageRecord
 from banger.model.vm import VmState
 
 
 def records_check(context: DoctorContext) -> Check:
-    images = RecordStore(context.paths.images, ImageRecord)
+    images = image_store(context.paths.images)
 
     async def run() -> Sequence[Finding]:
         vms, unreadable = await in_thread(context.vms.load_all)

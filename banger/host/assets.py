@@ -1,4 +1,4 @@
-"""What the checkout brings beside the Python code: the guest agent and the Debian recipe."""
+"""What the checkout brings beside the Python code: the guest agent and recipes of images."""
 
 from __future__ import annotations
 
@@ -9,13 +9,29 @@ from banger.kernel.errors import HostNotReady
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+_RUNTIME = _CHECKOUT / "runtime"
+_chosen: list[Path] = []
+
+
+def choose_agent(path: Path | None) -> None:
+    """From now on this is the guest agent, as the setting ``guest.agent`` says; None: any."""
+    _chosen[:] = [] if path is None else [path]
+
+
 def agent_binary() -> Path:
-    path = _CHECKOUT / "guest-agent" / "build" / "banger-agent"
-    if not path.exists():
-        raise HostNotReady(
-            f"the guest agent is not built: {path} is missing", hint="run 'make setup'"
-        )
-    return path
+    """The chosen one, the one that was built, or that of the runtime bundle."""
+    if _chosen:
+        (path,) = _chosen
+        if not path.is_file():
+            raise HostNotReady(
+                f"the guest agent {path} is missing", hint="mend the setting guest.agent"
+            )
+        return path
+    built = _CHECKOUT / "guest-agent" / "build" / "banger-agent"
+    for path in (built, _RUNTIME / "banger-agent"):
+        if path.exists():
+            return path
+    raise HostNotReady(f"the guest agent is not built: {built} is missing", hint="run 'make setup'")
 
 
 def work_seed_program() -> Path:
@@ -26,3 +42,8 @@ def work_seed_program() -> Path:
 def debian_recipe() -> Path:
     """The program that builds the Debian image."""
     return _CHECKOUT / "rootfs" / "debian" / "build"
+
+
+def bundle_recipe() -> Path:
+    """The program that takes the image of the runtime bundle."""
+    return _CHECKOUT / "rootfs" / "bundle" / "build"

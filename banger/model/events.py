@@ -40,16 +40,23 @@ class VmStateChanged(Event, frozen=True, tag="vm-state"):
     reason: str
 
 
+class GuestRebooted(Event, frozen=True, tag="guest-rebooted"):
+    """The guest started anew inside the same VMM: it has again what it was told at the start."""
+
+    vm: str
+
+
 class VmGone(Event, frozen=True, tag="vm-gone"):
     vm: str
 
 
 class BuildProgress(Event, frozen=True, tag="build-progress"):
-    """A step of an image build, or a line of its log when ``step`` is ""."""
+    """A step of an image build, or a line of its log when ``step`` is "", or its size so far."""
 
     image: str
     step: str
     line: str
+    written_bytes: int = 0
 
 
 class HookProgress(Event, frozen=True, tag="hook-progress"):
@@ -82,6 +89,7 @@ AnyEvent = (
     | StageFinished
     | OperationEnded
     | VmStateChanged
+    | GuestRebooted
     | VmGone
     | BuildProgress
     | HookProgress

@@ -14,7 +14,13 @@ import msgspec
 from banger.kernel.message import Fault, Request
 from banger.model.command import Option, Syntax
 from banger.model.finding import Finding
-from banger.model.image import ImageView
+from banger.model.image import (
+    BuildOutcome,
+    DefaultImage,
+    ImageView,
+    Pruned,
+    RegisterOutcome,
+)
 from banger.model.names import ImageName, VmName
 from banger.model.settings import Setting
 from banger.model.vm import (
@@ -29,6 +35,7 @@ from banger.model.vm import (
 )
 
 GuestPath = Annotated[str, msgspec.Meta(pattern="^/[^\0]*$", max_length=4096)]
+HostPath = Annotated[str, msgspec.Meta(pattern="^/[^\0]*$", max_length=4096)]
 Mode = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
 
 
@@ -118,10 +125,14 @@ class RestartVm(Request[VmView], frozen=True, tag="vm.restart"):
 class SetVm(Request[VmView], frozen=True, tag="vm.set"):
     """Change a VM. stream: events of this change.
 
-    ``labels``: None removes one. ``options``: those given, the others stay.
+    ``labels``: None removes one. ``options``: those given, the others stay. The shape is that
+    of a stopped VM; its disk can grow and not shrink.
     """
 
     name: VmName
+    vcpus: Vcpus | None = None
+    memory_mib: MemoryMib | None = None
+    disk_bytes: DiskBytes | None = None
     labels: dict[LabelKey, LabelValue | None] = {}
     options: OptionValues = {}
 
@@ -173,6 +184,49 @@ class GuestHealth(Reply, frozen=True):
 
 class GetHealth(Request[GuestHealth], frozen=True, tag="vm.health"):
     name: VmName
+
+
+# --- the installation's key ---
+
+
+class KeyStatus(StrEnum):
+    """Of one VM's guest. ``outdated``: it accepts another of our keys, or not this one."""
+
+    CONFIRMED = "confirmed"
+    OUTDATED = "outdated"
+    NEXT_START = "next-start"
+    FAILED = "failed"
+
+
+class KeyOfVm(Reply, frozen=True):
+    """``problem`` is why the guest could not be asked or told."""
+
+    vm: str
+    status: KeyStatus
+    problem: str = ""
+
+
+class KeyView(Reply, frozen=True):
+    """The SSH key with which banger enters all guests; the private half is at ``path``."""
+
+    public_key: str
+    fingerprint: str
+    made_at: str
+    path: str
+    vms: list[KeyOfVm]
+
+
+class ShowKey(Request[KeyView], frozen=True, tag="key.show"):
+    pass
+
+
+class RotateKey(Request[KeyView], frozen=True, tag="key.rotate"):
+    """Make a new key and replace it in all VMs; goes on when the client has gone.
+
+    ``fault`` is refused unless the daemon was started for tests.
+    """
+
+    fault: Fault | None = None
 
 
 # --- what plugins bring ---
@@ -355,11 +409,65 @@ class ShowImage(Request[ImageView], frozen=True, tag="image.show"):
     name: ImageName
 
 
-class BuildImage(Request[ImageView], frozen=True, tag="image.build"):
-    """stream: BuildProgress."""
+class BuildImage(Request[BuildOutcome], frozen=True, tag="image.build"):
+    """stream: BuildProgress. Nothing is built when the inputs are unchanged, unless ``force``."""
 
     name: ImageName
     recipe: ImageName
+    force: bool = False
+
+
+class CancelBuild(Request[None], frozen=True, tag="image.cancel"):
+    name: ImageName
+
+
+class ReadBuildLog(Request[None], frozen=True, tag="image.log"):
+    """Of the running or the last build; ``failed``: of the last that failed. stream: Output."""
+
+    name: ImageName
+    failed: bool = False
+
+
+class RegisterImage(Request[RegisterOutcome], frozen=True, tag="image.register"):
+    """Paths of the daemon's host, absolute. For root and the daemon's own user."""
+
+    name: ImageName
+    rootfs: HostPath
+    kernel: HostPath | None = None
+    modules: HostPath | None = None
+    work_seed: HostPath | None = None
+
+
+class DeleteImage(Request[None], frozen=True, tag="image.delete"):
+    name: ImageName
+
+
+class RenameImage(Request[ImageView], frozen=True, tag="image.rename"):
+    name: ImageName
+    new: ImageName
+
+
+class ChooseDefaultImage(Request[DefaultImage], frozen=True, tag="image.default"):
+    """None only tells which it is; ``clear`` goes back to the setting."""
+
+    name: ImageName | None = None
+    clear: bool = False
+
+
+class PruneImages(Request[Pruned], frozen=True, tag="image.prune"):
+    dry_run: bool = False
+
+
+class ExportSize(Reply, frozen=True, tag="size"):
+    """Comes first; what follows is a little more, for the archive's headers."""
+
+    bytes: int
+
+
+class ExportImage(Request[ImageView], frozen=True, tag="image.export"):
+    """A tar archive. stream: ExportSize, Output."""
+
+    name: ImageName
 
 
 AnyRequest = (
@@ -378,6 +486,8 @@ AnyRequest = (
     | ReadConsole
     | GetSshAccess
     | GetHealth
+    | ShowKey
+    | RotateKey
     | ListPlugins
     | GetInterface
     | RunPluginCommand
@@ -390,6 +500,15 @@ AnyRequest = (
     | ListImages
     | ShowImage
     | BuildImage
+    | CancelBuild
+    | ReadBuildLog
+    | RegisterImage
+    | DeleteImage
+    | RenameImage
+    | ChooseDefaultImage
+    | PruneImages
+    | ExportImage
 )
 AnyFeed = Input | EndOfInput | Resize | SendSignal
 AnyOutput = Output | ErrorOutput
+AnyExport = ExportSize | Output

@@ -78,6 +78,7 @@ SETTINGS = (
         "",
         "Name servers written into guests, separated by commas.",
     ),
+    Setting("guest.agent", "", "Path of the guest agent's binary; empty: the one that was built."),
     Setting("plugins.disabled", "", "Capabilities not to be used, names separated by commas."),
     Setting("tap_pool.size", 4, "Idle TAP devices kept ready."),
     Setting("qemu.binary", "qemu-system-x86_64", "The QEMU program, a name or a path."),
@@ -105,6 +106,9 @@ SETTINGS = (
     ),
 )
 
+FORMER_KEYS = {"vsock_ping_helper": "guest.agent", "banger-vsock-pingd": "guest.agent"}
+"""What settings were called before. They stood in the file outside of a section."""
+
 
 class Origin(msgspec.Struct, frozen=True):
     """A setting's value and where it comes from."""
@@ -118,8 +122,10 @@ class Origin(msgspec.Struct, frozen=True):
 class Settings:
     """All settings with their values. ``text`` and ``number`` read one by its key."""
 
-    def __init__(self, origins: dict[str, Origin]) -> None:
+    def __init__(self, origins: dict[str, Origin], remarks: tuple[str, ...] = ()) -> None:
+        """``remarks`` are what whoever gave the settings should know."""
         self.origins = origins
+        self.remarks = remarks
 
     def environment(self, prefix: str) -> dict[str, str]:
         """The settings whose keys begin so, as environment variables."""

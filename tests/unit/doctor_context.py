@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from banger.actors.bring_up import ImageFiles
-from banger.actors.images import FindImage
+from banger.actors.images import FindImage, GetDefault
 from banger.capabilities.capability import AnyCapability
 from banger.capabilities.check import Check
 from banger.capabilities.loader import Installed
 from banger.capabilities.registry import Registry
 from banger.doctor.context import DoctorContext
+from banger.host.image_files import ImageFiles, image_store
 from banger.host.paths import Paths
 from banger.kernel.errors import NotFound
 from banger.kernel.message import Request
 from banger.kernel.store import RecordStore
 from banger.model.finding import Finding
-from banger.model.image import ImageRecord
+from banger.model.image import DefaultImage, ImageRecord
 from banger.model.settings import Value
 from banger.model.vm import VmRecord, VmSpec, VmState, VmView
 from banger.settings import load_settings
@@ -105,7 +105,7 @@ class Host:
 
     def add_image(self) -> ImageFiles:
         """A whole image, and its actor's answer."""
-        RecordStore(self.paths.images, ImageRecord).save(IMAGE.id, IMAGE)
+        image_store(self.paths.images).save(IMAGE.id, IMAGE)
         files = ImageFiles.of(self.paths.images / IMAGE.id)
         for path in (files.root, files.kernel, files.modules):
             path.write_bytes(b"x" * IMAGE.root_bytes)
@@ -115,6 +115,7 @@ class Host:
 
     def lacks_image(self) -> None:
         self.images.answers[FindImage] = NotFound("there is no image 'debian'", hint="build it")
+        self.images.answers[GetDefault] = DefaultImage("debian", "setting", False)
 
 
 def view(name: str, state: VmState, **changes: Any) -> VmView:

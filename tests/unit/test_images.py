@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 import trio
 
-from banger.actors.images import BuildImage, DescribeImage, FindImage, Images, ListImages
-from banger.kernel.actor import Ref, mailbox
-from banger.kernel.bus import Bus
+from banger.actors.images import DescribeImage, FindImage, ListImages
 from banger.kernel.errors import (
     BangerError,
     CommandFailed,
@@ -23,116 +20,23 @@ from banger.kernel.errors import (
     HostNotReady,
     NotFound,
 )
-from banger.kernel.store import RecordStore
 from banger.model.events import BuildProgress
-from banger.model.image import ImageRecord, ImageView
-from banger.model.vm import VmRecord, VmSpec, VmState
-from tests.unit.nursery import nursery_within
-
-GOOD = """
-echo "step: first"; echo "chatter of $BANGER_CAPABILITIES_ODD_WORD"; echo "step: second"
-printf '{"kernel":"6.1.0","distribution":"Debian 12.9","more":[]}' >"$1/build.json"
-head -c 4096 /dev/zero >"$1/root.ext4"
-echo kernel >"$1/vmlinux"; chmod 0600 "$1/vmlinux"
-echo modules >"$1/modules.cpio"
-"""
-
-
-class Builds:
-    """The actor, its store, and recipes that are shell scripts."""
-
-    def __init__(self, root: Path, ref: Ref, bus: Bus, store: RecordStore[ImageRecord]) -> None:
-        self.root = root
-        self.ref = ref
-        self.bus = bus
-        self.store = store
-        self.vms: list[VmRecord] = []
-
-    def recipe(self, script: str, name: str = "debian") -> None:
-        write_recipe(self.root, name, f"#!/bin/sh\nset -e\n{script}")
-
-    async def build(self, name: str = "debian", recipe: str = "debian") -> ImageView:
-        return await self.ref.ask(BuildImage(name, recipe))
-
-    async def error(self) -> BangerError:
-        """Of a build that must fail and leave nothing."""
-        before = self.left()
-        with pytest.raises(BangerError) as caught:
-            await self.build()
-        assert self.left() == before
-        return caught.value
-
-    def left(self) -> set[str]:
-        return {file.name for file in self.store.root.iterdir()}
-
-
-def recipe(root: Path, name: str) -> Path:
-    return root / "rootfs" / name / "build"
-
-
-def write_recipe(root: Path, name: str, program: str) -> None:
-    path = recipe(root, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(program)
-    path.chmod(0o755)
+from banger.model.image import ImageState, ImageView
+from tests.unit.image_actor import (
+    GOOD,
+    Installation,
+    alive,
+    running,
+    started_pids,
+    vm_of,
+    write_recipe,
+)
 
 
 @pytest.fixture
-async def builds(tmp_path: Path) -> AsyncIterator[Builds]:
+async def builds(tmp_path: Path) -> AsyncIterator[Installation]:
     async with running(tmp_path) as started:
         yield started
-
-
-@asynccontextmanager
-async def running(root: Path) -> AsyncIterator[Builds]:
-    (root / "images").mkdir(exist_ok=True)
-    store = RecordStore(root / "images", ImageRecord)
-    ref, inbox = mailbox("images")
-    builds = Builds(root, ref, Bus(), store)
-    actor = Images(
-        store,
-        builds.bus,
-        vms=lambda: builds.vms,
-        find_builder=lambda name: recipe(root, name),
-        environment={"BANGER_CAPABILITIES_ODD_WORD": "hello"},
-    )
-    async with nursery_within(20) as nursery:
-        nursery.start_soon(actor.run, inbox)
-        yield builds
-        nursery.cancel_scope.cancel()
-
-
-def vm_of(image_id: str) -> VmRecord:
-    return VmRecord(
-        id="0" * 32,
-        name="web-1",
-        spec=VmSpec("debian", 1, 256, 1 << 30),
-        image_id=image_id,
-        state=VmState.STOPPED,
-        created_at=0.0,
-        address="",
-        mac="",
-        driver="qemu",
-    )
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-
-
-async def started_pids(directory: Path, count: int) -> list[int]:
-    """The pids that a builder has written down."""
-    while True:
-        try:
-            pids = (directory / "pids").read_text().split()
-        except FileNotFoundError:
-            pids = []
-        if len(pids) == count:
-            return [int(pid) for pid in pids]
-        await trio.sleep(0.01)
 
 
 async def ended(pids: list[int]) -> bool:
@@ -142,7 +46,7 @@ async def ended(pids: list[int]) -> bool:
     return not any(alive(pid) for pid in pids)
 
 
-async def test_success(builds: Builds) -> None:
+async def test_success(builds: Installation) -> None:
     builds.recipe(GOOD)
     with builds.bus.subscribe(capacity=100) as events:
         view = await builds.build("mine")
@@ -165,7 +69,7 @@ async def test_success(builds: Builds) -> None:
     assert await builds.ref.ask(ListImages()) == [view]
 
 
-async def test_newer_build_replaces_one_without_vms(builds: Builds) -> None:
+async def test_newer_build_replaces_one_without_vms(builds: Installation) -> None:
     builds.recipe(GOOD)
     first = await builds.build()
     second = await builds.build()
@@ -180,7 +84,7 @@ async def test_newer_build_replaces_one_without_vms(builds: Builds) -> None:
     assert len({first.id, second.id, third.id}) == 3
 
 
-async def test_nothing_there(builds: Builds) -> None:
+async def test_nothing_there(builds: Installation) -> None:
     with pytest.raises(NotFound, match="no image 'debian'"):
         await builds.ref.ask(FindImage("debian"))
     with pytest.raises(NotFound):
@@ -197,7 +101,7 @@ async def test_nothing_there(builds: Builds) -> None:
     ],
 )
 async def test_failing_builder(
-    script: str, said: str, builds: Builds, caplog: pytest.LogCaptureFixture
+    script: str, said: str, builds: Installation, caplog: pytest.LogCaptureFixture
 ) -> None:
     builds.recipe(script)
     error = await builds.error()
@@ -222,7 +126,7 @@ async def test_failing_builder(
         f"{GOOD} rm -r $1",
     ],
 )
-async def test_unusable_result(script: str, builds: Builds) -> None:
+async def test_unusable_result(script: str, builds: Installation) -> None:
     builds.recipe(script)
     error = await builds.error()
     assert isinstance(error, CorruptRecord)
@@ -230,14 +134,14 @@ async def test_unusable_result(script: str, builds: Builds) -> None:
 
 
 @pytest.mark.parametrize("program", ["no program", "#!/nonexistent/shell\n"])
-async def test_builder_that_does_not_start(program: str, builds: Builds) -> None:
+async def test_builder_that_does_not_start(program: str, builds: Installation) -> None:
     write_recipe(builds.root, "debian", program)
     assert isinstance(await builds.error(), HostNotReady)
     builds.recipe(GOOD)
     await builds.build()
 
 
-async def test_place_that_can_not_be_written(builds: Builds) -> None:
+async def test_place_that_can_not_be_written(builds: Installation) -> None:
     builds.recipe(GOOD)
     builds.store.root.rmdir()
     builds.store.root.touch()
@@ -256,13 +160,13 @@ async def test_place_that_can_not_be_written(builds: Builds) -> None:
     ],
     ids=["obedient", "stubborn child"],
 )
-async def test_cancelled_build_leaves_nothing(script: str, builds: Builds) -> None:
+async def test_cancelled_build_leaves_nothing(script: str, builds: Installation) -> None:
     builds.recipe(f"cd {builds.root}; {script}")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(builds.build)
         pids = await started_pids(builds.root, 2)
         assert all(alive(pid) for pid in pids)
-        (partial,) = builds.left()
+        (partial,) = builds.partial()
         assert partial.startswith(".building-debian-")
         nursery.cancel_scope.cancel()
     assert await ended(pids)
@@ -272,7 +176,7 @@ async def test_cancelled_build_leaves_nothing(script: str, builds: Builds) -> No
     await builds.build()
 
 
-async def test_builder_may_clean_up_when_it_is_cancelled(builds: Builds) -> None:
+async def test_builder_may_clean_up_when_it_is_cancelled(builds: Installation) -> None:
     builds.recipe(
         f"cd {builds.root}; trap 'echo cleaned >cleaned; exit 1' TERM\n"
         "echo $$ >pids.new; mv pids.new pids; while :; do sleep 0.01; done"
@@ -299,7 +203,7 @@ async def test_the_actors_end_ends_its_builders(tmp_path: Path) -> None:
     assert builds.left() == set()
 
 
-async def test_two_builds_at_once(builds: Builds) -> None:
+async def test_two_builds_at_once(builds: Installation) -> None:
     """Of one name only one; of several names they run beside each other."""
     fifo = builds.root / "go"
     os.mkfifo(fifo)
@@ -312,12 +216,16 @@ async def test_two_builds_at_once(builds: Builds) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(build_slow)
-        while not builds.left():
+        while not builds.partial():
             await trio.sleep(0.01)
-        with pytest.raises(Conflict, match="'one' is being built already"):
+        with pytest.raises(Conflict, match="'one' is being built since"):
             await builds.build("one")
         other = await builds.build("two")
-        assert [view.name for view in await builds.ref.ask(ListImages())] == ["two"]
+        views_now = await builds.ref.ask(ListImages())
+        assert [(view.name, view.state) for view in views_now] == [
+            ("one", ImageState.BUILDING),
+            ("two", ImageState.READY),
+        ]
         await trio.to_thread.run_sync(fifo.write_text, "go\n")
     assert builds.left() == {other.id, views[0].id}
     await builds.build("one")
@@ -336,7 +244,7 @@ async def test_leavings_of_a_crash_are_swept(tmp_path: Path) -> None:
 
 
 async def test_damaged_record_harms_only_its_image(
-    builds: Builds, caplog: pytest.LogCaptureFixture
+    builds: Installation, caplog: pytest.LogCaptureFixture
 ) -> None:
     builds.recipe(GOOD)
     first, second = await builds.build("one"), await builds.build("two")

@@ -128,7 +128,11 @@ def test_a_name_is_acted_on_in_any_case(daemon: FakeDaemon, cli: Cli) -> None:
 def test_changing(daemon: FakeDaemon, cli: Cli) -> None:
     assert cli("vm", "set", "web-*", "--label", "a=1", "--label", "b=", "--unlabel", "stage") == 0
     requests = [request for request in daemon.requests if isinstance(request, SetVm)]
-    assert requests == [SetVm(n, {"a": "1", "b": "", "stage": None}) for n in ("web-1", "web-2")]
+    labels = {"a": "1", "b": "", "stage": None}
+    assert requests == [SetVm(name, labels=labels) for name in ("web-1", "web-2")]
+    daemon.requests.clear()
+    assert cli("vm", "set", "web-1", "--vcpus", "2", "--memory", "512", "--disk", "8G") == 0
+    assert daemon.requests[-1] == SetVm("web-1", 2, 512, 8 << 30)
     daemon.requests.clear()
     assert cli("vm", "set", "--where", "stage=test", "--label", "stage=live") == 0
     assert acted_on(daemon) == ["db-1", "web-1"]

@@ -32,14 +32,24 @@ from banger.capabilities import (
     option,
 )
 from banger.guest import agent
-from banger.host import assets
+from banger.host import assets, qcow2
+from banger.host.image_files import image_store
 from banger.host.paths import Paths
 from banger.kernel.actor import Actor, Inbox, Ref
 from banger.kernel.bus import Bus
-from banger.kernel.errors import BangerError, Conflict, HostNotReady, NotFound, UsageError, VmmError
+from banger.kernel.errors import (
+    BangerError,
+    Conflict,
+    HostNotReady,
+    IllegalState,
+    NotFound,
+    UsageError,
+    VmmError,
+)
 from banger.kernel.message import Request
 from banger.kernel.store import RecordStore
 from banger.kernel.supervisor import Supervisor
+from banger.model.image import ImageRecord
 from banger.model.machine import DiskFormat
 from banger.model.network import Network
 from banger.model.process import ProcessIdentity
@@ -239,6 +249,8 @@ async def bench_at(root: Path) -> AsyncIterator[Bench]:
         (image / name).write_bytes(b"")
     with (image / "root.ext4").open("wb") as file:
         file.truncate(64 << 20)
+    record = ImageRecord("debian-1", "debian", "debian", 0.0, 64 << 20, "6.1", "Debian 12")
+    image_store(root / "images").save(record.id, record)
     async with nursery_within(30) as nursery:
         supervisor = Supervisor(nursery)
         services = Services(
@@ -321,12 +333,31 @@ async def test_a_change(tmp_path: Path) -> None:
         assert bench.told[-1] == "changed box 5"
 
 
+async def test_the_shape_of_a_stopped_vm(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        larger = {"vcpus": 2, "memory_mib": 512, "disk_bytes": 128 << 20}
+        with pytest.raises(IllegalState, match="its shape is that of its VMM"):
+            await bench.ask(vm_requests.Change(larger))
+        await bench.ask(vm_requests.Stop(force=True))
+        view = await bench.ask(vm_requests.Change(larger))
+        assert (view.vcpus, view.memory_mib, view.disk_bytes) == (2, 512, 128 << 20)
+        disk = bench.store.directory("box") / "root.qcow2"
+        assert qcow2.read_header(disk).virtual_size == 128 << 20
+        with pytest.raises(UsageError, match="it can't shrink to 64"):
+            await bench.ask(vm_requests.Change({"disk_bytes": 64 << 20}))
+        assert bench.store.load("box").spec.disk_bytes == 128 << 20
+        assert (await bench.ask(vm_requests.Start())).state is VmState.RUNNING
+
+
 async def test_a_change_that_fails_is_undone(tmp_path: Path) -> None:
     async with bench_at(tmp_path) as bench:
         await bench.create()
         bench.refuse_changes = True
         with pytest.raises(Conflict, match="not now"):
-            await bench.ask(vm_requests.Change({"a": "b"}, {"recorder": {"level": 5}}))
+            await bench.ask(
+                vm_requests.Change(labels={"a": "b"}, options={"recorder": {"level": 5}})
+            )
         assert bench.told[-2:] == ["changed box 5", "undo box 1"]
         record = bench.store.load("box")
         assert (record.labels, record.options) == ({}, {"recorder": {"level": 1}})

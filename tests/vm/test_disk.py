@@ -57,3 +57,17 @@ def test_two_vms_write_apart(instance: Instance, box: str, roomy: str) -> None:
     instance.sh(box, "test -e /var/tmp/whose", code=1)
     image = instance.json("image", "show", "debian")
     assert image["allocated_bytes"] < 2 << 30
+
+
+def test_a_stopped_vm_gets_another_shape(instance: Instance, roomy: str) -> None:
+    error = instance.error("vm", "set", roomy, "--memory", "384", code=4)
+    assert "its shape is that of its VMM" in error
+    instance.run("vm", "stop", roomy)
+    instance.run("vm", "set", roomy, "--vcpus", "2", "--memory", "384", "--disk", "12G")
+    instance.run("vm", "start", roomy)
+    ask = "nproc; free -m | awk '/Mem/ {print $2}'; df -BM --output=size / | tail -1"
+    seen = instance.sh(roomy, ask)
+    cpus, memory, disk = (int(word.rstrip("M")) for word in seen.split())
+    assert cpus == 2
+    assert 300 < memory < 384
+    assert 11500 < disk <= 12288

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from banger.commands.context import Context
+from banger.commands.declare import Argument, Command, Completion
+from banger.model.names import check_name
+from banger.model.requests import CancelBuild
+
+
+def run(context: Context, *, name: str) -> None:
+    context.call(CancelBuild(check_name("image", name)))
+    context.document({"name": name, "cancelled": True})
+    context.line(f"the build of image {name} was cancelled")
+
+
+COMMAND = Command(
+    path=("image", "cancel"),
+    summary="End a build that is under way.",
+    details="Nothing of it is left but its log.",
+    run=run,
+    mutates=True,
+    arguments=(Argument("name", "Name of the image.", completion=Completion.IMAGE),),
+)

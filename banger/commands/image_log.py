@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import os
+import sys
+
+from banger.commands.context import Context
+from banger.commands.declare import Argument, Command, Completion, Kind, Option
+from banger.commands.vm_logs import harmless
+from banger.model.names import check_name
+from banger.model.requests import AnyOutput, Output, ReadBuildLog
+
+
+def run(context: Context, *, name: str, failed: bool) -> None:
+    kept = bytearray()
+
+    def take(item: Output) -> None:
+        if context.json:
+            kept.extend(item.data)
+        else:
+            os.write(sys.stdout.fileno(), harmless(item.data))
+
+    request = ReadBuildLog(check_name("image", name), failed=failed)
+    context.daemon.call(request, items=AnyOutput, on_item=take)
+    context.document({"name": name, "log": kept.decode(errors="replace")})
+
+
+COMMAND = Command(
+    path=("image", "log"),
+    summary="Show what a build said.",
+    details="Of the build that runs, else of the last one, be it good or failed.",
+    run=run,
+    arguments=(Argument("name", "Name of the image.", completion=Completion.IMAGE),),
+    options=(Option("failed", ("--failed",), "Of the last build that failed.", Kind.FLAG),),
+)

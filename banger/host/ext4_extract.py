@@ -1,0 +1,68 @@
+"""Copies a directory out of an ext4 file system that is not mounted, and may be hostile.
+
+Regular files, directories and links with owner and mode; no device, no extended attribute.
+Nothing is written outside of the target: names are checked, links are made, not followed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from banger.host.ext4_tree import Inode, Tree
+
+ENTRIES_MAX = 20_000
+BYTES_MAX = 48 << 20
+DEPTH_MAX = 64
+
+
+def extract(tree: Tree, path: str, target: Path) -> None:
+    """Fill a new directory with what is at ``path``; it stays empty when nothing is.
+
+    Raises `ValueError` for a damaged file system or more than fits, OSError.
+    """
+    target.mkdir(mode=0o700)
+    found = tree.find(path)
+    if found is not None and stat.S_ISDIR(found.mode):
+        _Extraction(tree).directory(found, target, 0)
+
+
+class _Extraction:
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._entries = 0
+        self._bytes = 0
+
+    def directory(self, inode: Inode, target: Path, depth: int) -> None:
+        if depth > DEPTH_MAX:
+            raise ValueError(f"directories deeper than {DEPTH_MAX}")
+        for name, child in self._tree.entries(inode):
+            self._entries += 1
+            if self._entries > ENTRIES_MAX:
+                raise ValueError(f"more than {ENTRIES_MAX} files in one home")
+            if b"/" in name or b"\0" in name or not name:
+                raise ValueError(f"a file is called {name!r}")
+            self._entry(child, target / os.fsdecode(name), depth)
+        _dress(inode, target)
+
+    def _entry(self, inode: Inode, path: Path, depth: int) -> None:
+        if stat.S_ISDIR(inode.mode):
+            path.mkdir(mode=0o700)
+            self.directory(inode, path, depth + 1)
+        elif stat.S_ISLNK(inode.mode):
+            path.symlink_to(os.fsdecode(self._tree.target(inode)))
+            if os.geteuid() == 0:
+                os.chown(path, inode.uid, inode.gid, follow_symlinks=False)
+        elif stat.S_ISREG(inode.mode):
+            self._bytes += inode.size
+            if self._bytes > BYTES_MAX:
+                raise ValueError(f"more than {BYTES_MAX >> 20} MiB in one home")
+            path.write_bytes(self._tree.read(inode, BYTES_MAX))
+            _dress(inode, path)
+
+
+def _dress(inode: Inode, path: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, inode.uid, inode.gid)
+    path.chmod(stat.S_IMODE(inode.mode))
