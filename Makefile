@@ -1,4 +1,4 @@
-.PHONY: vm setup image runtime-bundle test check verify clean
+.PHONY: vm setup image rootfs-void runtime-bundle test check verify verify-void clean
 
 # A running VM named testbox, from nothing.
 vm: setup
@@ -10,6 +10,12 @@ setup:
 # The Debian image, in the cache; built by a daemon that is stopped again if none ran.
 image: setup
 	scripts/image
+
+# An image void-exp of Void Linux; VOID_TARBALL=FILE names a root tarball on this host, else it is fetched.
+# A daemon that runs already keeps the tarball it was started with.
+rootfs-void: setup
+	$(if $(VOID_TARBALL),BANGER_CAPABILITIES_VOID_ROOTFS_TARBALL='$(abspath $(VOID_TARBALL))' ).venv/bin/banger \
+		image build void-exp --recipe void
 
 # All that VMs are made from, in runtime/: of the image of this host, or with
 # RUNTIME_MANIFEST=FILE the one that file names. See docs/guest-image.md.
@@ -25,6 +31,10 @@ test:
 # The smoke test for a live host; ARGS="--nat" also tries the way out.
 verify: setup
 	./verify.sh $(ARGS)
+
+# The same with the image that rootfs-void makes.
+verify-void: setup
+	./verify.sh --image void-exp $(ARGS)
 
 check:
 	scripts/setup --dev

@@ -35,7 +35,7 @@ done
 # name server: the first one that is not on this host itself
 name_server() {
     awk '$1 == "nameserver" && $2 !~ /^127\.|:/ { print $2; exit }' \
-        /run/systemd/resolve/resolv.conf /etc/resolv.conf 2>/dev/null
+        /run/systemd/resolve/resolv.conf /etc/resolv.conf 2>/dev/null || true
 }
 
 if $nat; then
@@ -104,7 +104,9 @@ END
 }
 
 no_leak() {
-    ! "$banger" doctor --leaks --json | grep -A1 '"check": "leaks' | grep -E 'warning|failed'
+    local found
+    found=$("$banger" doctor --leaks --json | grep -A1 '"check": "leaks')
+    ! grep -E 'warning|failed' <<<"$found"
 }
 
 # What is ours on the host, idle TAPs of the pool aside: they are capacity.

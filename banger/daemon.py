@@ -24,7 +24,7 @@ import trio
 import banger
 from banger.actors.blocking import run_blocking
 from banger.actors.firewall import Dismantle as DismantleFirewall
-from banger.actors.firewall import Firewall, FirewallState
+from banger.actors.firewall import Firewall, FirewallState, PinTap
 from banger.actors.fleet import Fleet
 from banger.actors.images import Images
 from banger.actors.keys import Keys
@@ -32,7 +32,7 @@ from banger.actors.lifecycle_log import LifecycleLog
 from banger.actors.plugin_host import Daemon, PluginHost
 from banger.actors.plugin_services import PluginServices
 from banger.actors.services import Services
-from banger.actors.tap_pool import Dismantle, GetNetwork, Holding, TapPool
+from banger.actors.tap_pool import Dismantle, GetNetwork, Holding, ListUnknown, TapPool
 from banger.api.backend import Backend
 from banger.api.dispatch import handle
 from banger.capabilities import guard
@@ -48,7 +48,7 @@ from banger.host.keys import InstallationKey
 from banger.host.paths import Paths, check_socket_path, make_private
 from banger.host.user import group_id
 from banger.kernel import wire
-from banger.kernel.actor import sole_declared_error
+from banger.kernel.actor import Ref, sole_declared_error
 from banger.kernel.bus import Bus
 from banger.kernel.errors import BangerError, Conflict, HostNotReady
 from banger.kernel.rpc import CallContext, Peer, RpcServer, listen
@@ -156,6 +156,7 @@ async def _run_daemon(
             paths=paths,
             capabilities=registry,
             stop_timeout_s=settings.number("vm.stop_timeout_s"),
+            pin_unknown=lambda: _pin_unknown(taps.ref, firewall.ref),
             recovered=recovered,
         )
         fleet = supervisor.start("fleet", lambda: Fleet(services))
@@ -208,6 +209,14 @@ async def _run_daemon(
     for child in failed:
         # Without it the daemon is of no use; whoever starts it again starts afresh.
         raise BangerError(f"{child.ref.name} crashed too often, at last with {child.failure!r}")
+
+
+async def _pin_unknown(taps: Ref, firewall: Ref) -> None:
+    try:
+        for pin in await taps.ask(ListUnknown()):
+            await firewall.ask(PinTap(pin))
+    except BangerError as error:
+        log.warning("VMs whose records can't be read are not held to their addresses: %s", error)
 
 
 @asynccontextmanager

@@ -32,11 +32,12 @@ def load_settings(
 ) -> Settings:
     """All settings. A missing file is an empty one. Raises `UsageError` naming the place.
 
-    ``plugins`` are the rows of those that are installed; with None, while they are not
-    known yet, sections ``capabilities.*`` are passed over.
+    ``plugins`` are the rows of those in use. Sections of others, and all of them while none
+    is known yet, are passed over: a plugin that is turned off keeps its settings.
     """
     rows = (*SETTINGS, *(plugins or ()))
     by_key = {setting.key: setting for setting in rows}
+    owners = {_owner(setting.key) for setting in plugins or ()}
     found = {
         setting.key: Origin(setting.key, setting.default, "default", setting.help)
         for setting in rows
@@ -52,7 +53,8 @@ def load_settings(
                 return
         setting = by_key.get(key)
         if setting is None:
-            if plugins is None and key.startswith(PLUGIN_PREFIX):
+            if key.startswith(PLUGIN_PREFIX) and _owner(key) not in owners:
+                # Of a plugin that is not known yet, is turned off or is not installed.
                 return
             raise UsageError(
                 f"{origin}: there is no setting {key!r}", hint="'banger config show' lists them"
@@ -71,6 +73,11 @@ def load_settings(
     for key, value in (flags or {}).items():
         put(key, value, "--set")
     return Settings(found, tuple(remarks.values()))
+
+
+def _owner(key: str) -> str:
+    """The capability that a key ``capabilities.NAME.KEY`` belongs to."""
+    return key.removeprefix(PLUGIN_PREFIX).rpartition(".")[0]
 
 
 def _read(path: Path) -> dict[str, object]:

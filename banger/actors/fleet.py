@@ -235,6 +235,7 @@ class Fleet(Actor):
         """A VM's actor answers when it has taken its VM up again."""
         with trio.move_on_after(RECOVERY_DEADLINE_S):
             await self._ask_all(vm_requests.Describe())
+            await self._services.pin_unknown()
         self._services.recovered.set()
 
 

@@ -23,8 +23,9 @@ import trio
 from banger.actors import image_orphans
 from banger.actors.blocking import run_blocking
 from banger.actors.image_catalog import LOGS, Catalog, allocated_bytes
-from banger.actors.image_key import build_key
 from banger.actors.image_orphans import BUILDING, BuildNote, lock_path
+from banger.actors.image_recipe import make_work
+from banger.actors.image_work import Work
 from banger.host import file_lock, process
 from banger.host.file_lock import FileLock
 from banger.host.image_files import KERNEL, MODULES, ROOT, problem_of
@@ -32,13 +33,13 @@ from banger.kernel.actor import sole_declared_error
 from banger.kernel.bus import Bus
 from banger.kernel.errors import (
     BangerError,
-    CommandFailed,
     Conflict,
     CorruptRecord,
     HostNotReady,
     NotFound,
 )
 from banger.kernel.wire import BAD_BYTES
+from banger.model.build import BuildOptions
 from banger.model.clock import rfc3339
 from banger.model.events import BuildProgress
 from banger.model.image import BuildOutcome, ImageRecord, RunningBuild
@@ -63,9 +64,9 @@ class _BuildFacts(msgspec.Struct, frozen=True):
 class _Build:
     """One under way."""
 
-    def __init__(self, name: str, recipe: str, directory: Path) -> None:
+    def __init__(self, name: str, work: Work, directory: Path) -> None:
         self.name = name
-        self.recipe = recipe
+        self.work = work
         self.directory = directory
         self.step = "start"
         self.written_bytes = 0
@@ -81,7 +82,7 @@ class _Build:
     @property
     def seen(self) -> RunningBuild:
         return RunningBuild(
-            recipe=self.recipe,
+            recipe=self.work.label,
             since=rfc3339(self.since),
             elapsed_s=trio.current_time() - self._begun,
             step=self.step,
@@ -121,7 +122,22 @@ class Builds:
                 hint=f"wait for its end, or 'banger image cancel {build.name}'",
             )
 
-    async def build(self, name: str, recipe: str, *, force: bool) -> BuildOutcome:
+    async def build(
+        self, name: str, recipe: str, *, force: bool, options: BuildOptions
+    ) -> BuildOutcome:
+        """As `do`, with a recipe; raises `UsageError` and `NotFound` for what is wrong in it."""
+        work = await run_blocking(
+            make_work,
+            self._catalog,
+            self._find_builder,
+            self._environment,
+            recipe,
+            options,
+            self._logs.parent / "vms",
+        )
+        return await self.do(name, work, force=force)
+
+    async def do(self, name: str, work: Work, *, force: bool) -> BuildOutcome:
         """Nothing is built when the newest build is of the same inputs, unless ``force``.
 
         Cancelled, it ends its builder and leaves nothing. Raises `Conflict`, `HostNotReady`,
@@ -129,7 +145,7 @@ class Builds:
         """
         self.refuse_while_building(name)
         image_id = f"{name}-{secrets.token_hex(4)}"
-        build = _Build(name, recipe, self._catalog.store.root / f"{BUILDING}{image_id}")
+        build = _Build(name, work, self._catalog.store.root / f"{BUILDING}{image_id}")
         self._running[name] = build
         outcome: BuildOutcome | None = None
         try:
@@ -182,13 +198,9 @@ class Builds:
     async def _build(self, build: _Build, image_id: str, *, force: bool) -> BuildOutcome:
         catalog, name = self._catalog, build.name
         known = (await run_blocking(catalog.newest)).get(name)
-        if known is not None and known.registered is not None:
-            raise Conflict(
-                f"image {name!r} was registered, not built",
-                hint=f"choose another name, or 'banger image delete {name}' first",
-            )
-        builder = self._find_builder(build.recipe)
-        key = await run_blocking(build_key, builder, build.recipe, self._environment)
+        work = build.work
+        work.check(known)
+        key = await run_blocking(work.key)
         if known is not None and key and known.key == key and not force:
             problem = await run_blocking(problem_of, catalog.store.directory(known.id), known)
             if not problem:
@@ -198,7 +210,8 @@ class Builds:
         try:
             await run_blocking(lambda: build.directory.mkdir(mode=0o755))
             try:
-                await self._run_builder(build, [str(builder), str(build.directory)], lock)
+                await run_blocking(work.prepare, build.directory)
+                await self._run_builder(build, work.argv(build.directory), lock)
                 record = await run_blocking(self._publish, build, image_id, key)
                 done = True
             except BaseException as error:
@@ -262,12 +275,8 @@ class Builds:
             # The last line names the step, the one before it what went wrong there.
             words = " / ".join(_without_steps(said)[-2:])
             log.error("building image %s failed: %s", build.name, words)
-            raise CommandFailed(
-                argv,
-                builder.returncode or 0,
-                words,
-                hint=f"'banger image log {build.name}' shows all it said",
-            )
+            hint = f"'banger image log {build.name}' shows all it said"
+            raise build.work.failure(build.directory, argv, builder.returncode or 0, words, hint)
 
     async def _follow(
         self, build: _Build, builder: trio.Process, write: Callable[[bytes], object]
@@ -300,18 +309,19 @@ class Builds:
             (partial / KERNEL).chmod(0o644)
         except (OSError, *BAD_BYTES) as error:
             raise CorruptRecord(
-                f"the recipe {build.recipe!r} left no usable image: {error}"
+                f"the recipe {build.work.label!r} left no usable image: {error}"
             ) from None
         record = ImageRecord(
             id=image_id,
             name=build.name,
-            recipe=build.recipe,
+            recipe="",
             built_at=time.time(),
             root_bytes=root_bytes,
             kernel_version=facts.kernel,
             distribution=facts.distribution,
             key=key,
         )
+        record = build.work.describe(partial, record)
         os.sync()
         self._catalog.publish(partial, record)
         return record

@@ -119,11 +119,21 @@ class Catalog:
             problem=problem,
             default=record.name == default,
             managed=registered is None,
-            source=registered.root.path if registered else record.recipe,
+            source=_source(record),
             key=record.key,
             work_seed=files.work_seed is not None,
             building=building,
+            imported=record.imported,
+            init=record.init,
+            process=record.process,
         )
+
+    def vm(self, name: str) -> VmRecord:
+        """The record of a VM. Raises `NotFound`."""
+        for vm in self._vms():
+            if vm.name == name:
+                return vm
+        raise NotFound(f"there is no VM {name!r}", hint="'banger vm list' shows those there are")
 
     # --- the default ---
 
@@ -262,6 +272,12 @@ def _allocated(path: Path) -> int:
         return path.stat(follow_symlinks=False).st_blocks * 512
     except OSError:
         return 0
+
+
+def _source(record: ImageRecord) -> str:
+    if record.registered is not None:
+        return record.registered.root.path
+    return record.imported.path if record.imported is not None else record.recipe
 
 
 def _unfinished(name: str, build: RunningBuild, default: str) -> ImageView:

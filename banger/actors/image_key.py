@@ -1,8 +1,8 @@
 """The key of an image build: two builds of one key are of the same inputs.
 
 It covers all files of the recipe's directory, the programs beside that, the options the
-recipe is handed, and the contract between banger and recipes. What a recipe fetches from
-elsewhere, such as newer packages, it can't cover.
+recipe is handed with the files they name, and the contract between banger and recipes. What
+a recipe fetches from elsewhere, such as newer packages, it can't cover.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-CONTRACT = 1
+CONTRACT = 2
 """To be raised when banger expects something else of what a recipe leaves."""
 
 FILES_MAX = 10_000
@@ -21,8 +21,18 @@ BYTES_MAX = 256 << 20
 _SKIPPED = {"__pycache__", ".git"}
 
 
-def build_key(builder: Path, recipe: str, options: Mapping[str, str]) -> str:
-    """Hex digits; "" for a recipe with too many files to read each time. Raises OSError."""
+def build_key(
+    builder: Path,
+    recipe: str,
+    options: Mapping[str, str],
+    *,
+    arguments: Sequence[str | bytes] = (),
+    inputs: Sequence[Path] = (),
+) -> str:
+    """Hex digits; "" for a recipe with too many files to read each time. Raises OSError.
+
+    ``inputs`` are files and directories beyond the recipe's own.
+    """
     digest = hashlib.sha256()
 
     def add(*words: str | bytes) -> None:
@@ -33,13 +43,18 @@ def build_key(builder: Path, recipe: str, options: Mapping[str, str]) -> str:
     add(f"contract {CONTRACT}", recipe, builder.name)
     for name, value in sorted(options.items()):
         add("option", name, value)
+    for argument in arguments:
+        add("argument", argument)
     read = 0
-    for number, path in enumerate([*_shared(builder.parent.parent), *_files(builder.parent)]):
+    own = [*_shared(builder.parent.parent), *_files(builder.parent)]
+    more = [path for there in inputs for path in (_files(there) if there.is_dir() else [there])]
+    for number, path in enumerate([*own, *more]):
         status = path.stat(follow_symlinks=False)
         read += status.st_size
         if number >= FILES_MAX or read > BYTES_MAX:
             return ""
-        add("file", str(path.relative_to(builder.parent.parent)), f"{status.st_mode & 0o111:o}")
+        name = os.path.relpath(path, builder.parent.parent)
+        add("file", name, f"{status.st_mode & 0o111:o}")
         if stat.S_ISLNK(status.st_mode):
             add("link", str(path.readlink()))
         elif stat.S_ISREG(status.st_mode):

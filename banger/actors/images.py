@@ -15,11 +15,13 @@ from banger.actors import image_orphans
 from banger.actors.blocking import run_blocking
 from banger.actors.image_builds import Builds
 from banger.actors.image_catalog import Catalog
+from banger.actors.image_import import ImportImage, ImportWork
 from banger.actors.image_register import RegisterImage, register
 from banger.kernel.actor import Actor, Envelope, Inbox, cancelled_when_abandoned
 from banger.kernel.bus import Bus
 from banger.kernel.message import Request
 from banger.kernel.store import RecordStore
+from banger.model.build import BuildOptions
 from banger.model.image import BuildOutcome, DefaultImage, ImageRecord, ImageView, Pruned
 from banger.model.vm import VmRecord
 
@@ -44,6 +46,7 @@ class BuildImage(Request[BuildOutcome], frozen=True):
     name: str
     recipe: str
     force: bool = False
+    options: BuildOptions = BuildOptions()
 
 
 class CancelBuild(Request[None], frozen=True):
@@ -123,8 +126,10 @@ class Images(Actor):
                     envelope.reply(await self._describe(name))
                 case ListImages():
                     envelope.reply(await run_blocking(catalog.views, builds.running))
-                case BuildImage(name, recipe, force):
-                    await self._build(name, recipe, envelope, force=force)
+                case BuildImage() as order:
+                    await self._build(order, envelope)
+                case ImportImage() as request:
+                    await self._import(request, envelope)
                 case CancelBuild(name):
                     await builds.cancel(name)
                     envelope.reply(None)
@@ -156,12 +161,20 @@ class Images(Actor):
             return next(view for view in views if view.name == name)
         return await run_blocking(lambda: self._catalog.view(self._catalog.find(name)))
 
-    async def _build(
-        self, name: str, recipe: str, envelope: Envelope[BuildOutcome], *, force: bool
-    ) -> None:
+    async def _build(self, order: BuildImage, envelope: Envelope[BuildOutcome]) -> None:
         outcome: BuildOutcome | None = None
         async with cancelled_when_abandoned(envelope):
-            outcome = await self._builds.build(name, recipe, force=force)
+            outcome = await self._builds.build(
+                order.name, order.recipe, force=order.force, options=order.options
+            )
+        if outcome is not None:
+            envelope.reply(outcome)
+
+    async def _import(self, request: ImportImage, envelope: Envelope[BuildOutcome]) -> None:
+        outcome: BuildOutcome | None = None
+        async with cancelled_when_abandoned(envelope):
+            work = await run_blocking(ImportWork, self._catalog, request.order)
+            outcome = await self._builds.do(request.name, work, force=request.force)
         if outcome is not None:
             envelope.reply(outcome)
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from banger.actors import fleet, vm_requests
@@ -111,7 +112,9 @@ class PluginHost:
         return self._daemon.services[self._capability, name]
 
     def publish(self, kind: str, **data: Any) -> None:
-        self._daemon.bus.publish(PluginEvent(self._capability, kind, data))
+        # As plain data from here on: a subscriber must not stumble over what it can't encode.
+        plain = msgspec.json.decode(msgspec.json.encode(data))
+        self._daemon.bus.publish(PluginEvent(self._capability, str(kind), plain))
 
     async def run(
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float = 30.0
@@ -135,14 +138,20 @@ class PluginHost:
         return CommandResult(done.returncode, out[:OUTPUT_LIMIT_BYTES], err[:OUTPUT_LIMIT_BYTES])
 
     async def guest_run(
-        self, target: Vm, argv: Sequence[str], *, timeout_s: float = 30.0
+        self,
+        target: Vm,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 30.0,
+        user: str = "root",
+        workdir: str | None = None,
     ) -> CommandResult:
         assert self._daemon.fleet is not None
         ref = await self._daemon.fleet.ask(fleet.FindVm(target.name))
         link = await ref.ask(vm_requests.GetLinkForHooks())
         try:
             with trio.fail_after(timeout_s):
-                request = Exec(target.name, list(argv))
+                request = Exec(target.name, list(argv), user=user, cwd=workdir)
                 result, out, err = await capture(link, request, limit_bytes=OUTPUT_LIMIT_BYTES)
         except trio.TooSlowError:
             raise TimedOut(

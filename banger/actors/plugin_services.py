@@ -10,6 +10,7 @@ import trio
 from banger.actors.firewall import RemoveRules
 from banger.actors.plugin_host import Daemon
 from banger.capabilities import guard
+from banger.capabilities.capability import AnyCapability
 from banger.capabilities.host import Service
 from banger.capabilities.registry import Registry
 from banger.kernel.actor import Actor, Inbox
@@ -35,7 +36,7 @@ class PluginServices:
     def start(self) -> None:
         for name, capability in list(self._registry.active.items()):
             try:
-                wanted = guard.call(capability.services)
+                wanted = guard.call(partial(_services, capability))
             except Exception as error:
                 self._registry.disable(name, f"its services: {error}")
                 continue
@@ -72,6 +73,14 @@ class PluginServices:
             await self._daemon.firewall.ask(RemoveRules(capability))
         except BangerError as error:
             log.warning("rules of capability %s were left: %s", capability, error)
+
+
+def _services(capability: AnyCapability) -> list[Service]:
+    wanted = list(capability.services())
+    for service in wanted:
+        if not isinstance(service, Service):
+            raise TypeError(f"{service!r} is no Service")
+    return wanted
 
 
 class _Guarded(Actor):

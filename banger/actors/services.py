@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -24,5 +25,7 @@ class Services:
     paths: Paths
     capabilities: Registry
     stop_timeout_s: float
+    pin_unknown: Callable[[], Awaitable[None]]
+    """Hold the TAPs of running VMs whose records can't be read to what they were given."""
     recovered: trio.Event = field(default_factory=trio.Event)
     """Set once every VM that there was has been taken up again; nothing new starts before."""

@@ -22,6 +22,7 @@ from banger.kernel.actor import Actor, Inbox
 from banger.kernel.errors import BangerError, Conflict, HostNotReady, NotFound, UsageError
 from banger.kernel.message import Request
 from banger.kernel.store import write_durably
+from banger.model.firewall import Pin
 from banger.model.network import Network
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,10 @@ class GetNetwork(Request[Network], frozen=True):
     """Makes the bridge if need be. Raises `HostNotReady` when that can't be done."""
 
 
+class ListUnknown(Request[list[Pin]], frozen=True):
+    """TAPs in use by VMs whose records can't be read, with what they may send as."""
+
+
 class Dismantle(Request[None], frozen=True):
     """Remove the idle TAPs, and the bridge when no TAP is leased."""
 
@@ -104,6 +109,7 @@ class TapPool(Actor):
         self._addresses: dict[str, IPv4Address] = {}
         self._leased: dict[str, str] = {}
         self._idle: list[str] = []
+        self._unknown: list[tuple[str, IPv4Address]] = []
         self._numbers = itertools.count()
         self._making = trio.Lock()
         self._wake_refill = trio.Event()
@@ -133,6 +139,8 @@ class TapPool(Actor):
                 await self._release_tap(request.vm_id)
             case GetNetwork():
                 return await self._prepare()
+            case ListUnknown():
+                return [Pin(tap, mac_of(ip), str(ip)) for tap, ip in self._unknown]
             case Dismantle():
                 await self._dismantle()
             case _:
@@ -155,16 +163,24 @@ class TapPool(Actor):
             vm_id: IPv4Address(address) for vm_id, address in holdings.items() if address
         }
         by_short_id = {vm_id[:8]: vm_id for vm_id in holdings}
-        self._idle, self._leased = [], {}
+        self._idle, self._leased, self._unknown = [], {}, []
         for found in netlink.list_taps():
             owner = by_short_id.get(found.name.removeprefix(LEASED_PREFIX))
+            marked = _marked(found)
             if owner is not None:
                 self._leased[owner] = found.name
-            if owner is not None or found.bridge != self._bridge:
+                if found.bridge is None:
+                    log.warning("putting TAP %s back on bridge %s", found.name, self._bridge)
+                    netlink.attach_tap(found.name, self._bridge)
+            elif found.bridge != self._bridge:
                 continue
-            if found.name.removeprefix(IDLE_PREFIX).isdigit():
+            elif found.name.removeprefix(IDLE_PREFIX).isdigit():
                 self._idle.append(found.name)
-            elif not found.carrier:
+            elif marked is not None and found.carrier:
+                # Of a VM whose record can't be read: it still has its address.
+                self._addresses[marked.vm_id] = IPv4Address(marked.address)
+                self._unknown.append((found.name, IPv4Address(marked.address)))
+            elif marked is not None:
                 log.warning("removing TAP %s, of a VM that is no more", found.name)
                 netlink.delete_tap(found.name)
         numbers = [int(name.removeprefix(IDLE_PREFIX)) for name in self._idle]
@@ -236,11 +252,14 @@ class TapPool(Actor):
             idle = self._idle.pop(0) if self._idle else await self._create()
             self._wake_refill.set()
             try:
-                await run_blocking(lambda old=idle: netlink.lease_tap(old, name, alias=alias))
+                tap = await run_blocking(lambda old=idle: netlink.lease_tap(old, name, alias=alias))
             except NotFound:
                 log.warning("idle TAP %s has disappeared", idle)
-            else:
+                continue
+            if tap.bridge == self._bridge:
                 return
+            log.warning("idle TAP %s is no longer on bridge %s", idle, self._bridge)
+            await run_blocking(netlink.delete_tap, name)
 
     async def _release_tap(self, vm_id: str) -> None:
         name = self._leased.get(vm_id)
@@ -303,6 +322,18 @@ class TapPool(Actor):
             if not self._leased and self._network is not None:
                 self._network = None
                 await run_blocking(netlink.delete_bridge, self._bridge)
+
+
+def _marked(tap: netlink.Tap) -> Holding | None:
+    """Whose it is, as its alias says; None: not one that was leased here."""
+    words = tap.alias.split()
+    if len(words) != 3 or words[0] != "banger":
+        return None
+    try:
+        IPv4Address(words[2])
+    except ValueError:
+        return None
+    return Holding(words[1], words[2])
 
 
 def _gateway(network: IPv4Network) -> IPv4Interface:

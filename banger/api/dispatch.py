@@ -43,6 +43,7 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     requests.CancelBuild: images.cancel,
     requests.ReadBuildLog: images.read_log,
     requests.RegisterImage: images.register,
+    requests.ImportImage: images.import_image,
     requests.DeleteImage: images.delete,
     requests.RenameImage: images.rename,
     requests.ChooseDefaultImage: images.choose_default,

@@ -6,11 +6,15 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+import msgspec
 import trio
 
+from banger.actors import vm_requests
+from banger.actors.blocking import run_blocking
 from banger.api.backend import Backend
 from banger.guest import agent
 from banger.guest.exec import ExecSession, open_exec
+from banger.host.oci_process import record_beside
 from banger.kernel.errors import UsageError
 from banger.kernel.rpc import CallContext, Received
 from banger.model import requests
@@ -22,6 +26,7 @@ ENTRIES_AT_ONCE = 1000
 
 async def execute(backend: Backend, request: requests.Exec, context: CallContext) -> ExecResult:
     link = await backend.link(request.name)
+    request = await _with_defaults(backend, request)
     async with open_exec(link, request) as session, trio.open_nursery() as nursery:
         nursery.start_soon(_feed, context, session)
         async with aclosing(session.outputs()) as outputs:
@@ -30,6 +35,22 @@ async def execute(backend: Backend, request: requests.Exec, context: CallContext
         nursery.cancel_scope.cancel()
     assert session.result is not None
     return session.result
+
+
+async def _with_defaults(backend: Backend, request: requests.Exec) -> requests.Exec:
+    """An OCI image says who its commands run as, and where."""
+    if request.user and request.cwd is not None:
+        return request
+    vm = await (await backend.vm(request.name)).ask(vm_requests.GetRecord())
+    directory = backend.doctor.paths.images / vm.image_id
+    image = await run_blocking(record_beside, directory)
+    if image is None or image.process is None:
+        return request
+    return msgspec.structs.replace(
+        request,
+        user=request.user or image.process.user,
+        cwd=request.cwd if request.cwd is not None else image.process.workdir or None,
+    )
 
 
 async def _feed(context: CallContext, session: ExecSession) -> None:

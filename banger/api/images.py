@@ -6,9 +6,11 @@ import os
 
 from banger.actors import image_export, images
 from banger.actors.blocking import run_blocking
+from banger.actors.image_import import ImportImage
 from banger.actors.image_register import RegisterImage
 from banger.api.backend import Backend
 from banger.host import sparse_tar
+from banger.host.tree_import import ImportOrder
 from banger.kernel.errors import HostNotReady
 from banger.kernel.rpc import CallContext
 from banger.model import requests
@@ -32,12 +34,20 @@ async def show(backend: Backend, request: requests.ShowImage, context: CallConte
 async def build(
     backend: Backend, request: requests.BuildImage, context: CallContext
 ) -> BuildOutcome:
+    # They are run as root in the tree, and a chroot is no jail.
+    if (request.options.scripts or request.options.recipe_file) and context.peer.uid not in (
+        0,
+        os.geteuid(),
+    ):
+        raise HostNotReady(
+            "only root and the daemon's own user may build with scripts and recipes of their own",
+            hint="use sudo",
+        )
+    order = images.BuildImage(request.name, request.recipe, request.force, request.options)
     return await backend.with_progress(
         context,
         lambda event: isinstance(event, BuildProgress) and event.image == request.name,
-        lambda: backend.images.ask(
-            images.BuildImage(request.name, request.recipe, force=request.force)
-        ),
+        lambda: backend.images.ask(order),
     )
 
 
@@ -67,6 +77,29 @@ async def register(
         request.work_seed or "",
     )
     return await backend.images.ask(order)
+
+
+async def import_image(
+    backend: Backend, request: requests.ImportImage, context: CallContext
+) -> BuildOutcome:
+    # As for registering.
+    if context.peer.uid not in (0, os.geteuid()):
+        raise HostNotReady(
+            "only root and the daemon's own user may import files of this host", hint="use sudo"
+        )
+    order = ImportOrder(
+        request.format,
+        request.path,
+        request.max_bytes,
+        request.size_bytes or 0,
+        request.reference,
+        request.init,
+    )
+    return await backend.with_progress(
+        context,
+        lambda event: isinstance(event, BuildProgress) and event.image == request.name,
+        lambda: backend.images.ask(ImportImage(request.name, order, force=request.force)),
+    )
 
 
 async def delete(backend: Backend, request: requests.DeleteImage, context: CallContext) -> None:

@@ -110,6 +110,10 @@ class Hooks:
                 await done[other].wait()
             step = Step(lambda text: self._tell(name, hook, text))
             step.undo_steps = undo
+            if name not in self._registry.active:
+                # Another VM's operation has just turned it off.
+                done[name].set()
+                return
             try:
                 own = self._registry.options(name, options)
                 await guard.call_async(

@@ -130,7 +130,10 @@ class Host(Protocol):
         ...
 
     def publish(self, kind: str, **data: Any) -> None:
-        """Tell everybody who listens (`PluginEvent`). Never blocks."""
+        """Tell everybody who listens (`PluginEvent`): data as in JSON, else TypeError.
+
+        Never blocks.
+        """
         ...
 
     async def run(
@@ -140,9 +143,15 @@ class Host(Protocol):
         ...
 
     async def guest_run(
-        self, vm: Vm, argv: Sequence[str], *, timeout_s: float = 30.0
+        self,
+        vm: Vm,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 30.0,
+        user: str = "root",
+        workdir: str | None = None,
     ) -> CommandResult:
-        """Run a command as root in a guest, from `started` on.
+        """Run a command in a guest, from `started` on; in the user's home without ``workdir``.
 
         Raises `GuestError`, `IllegalState`, `TimedOut`.
         """
@@ -169,7 +178,7 @@ class Step:
 
     def progress(self, text: str) -> None:
         """What is being done, a few words; shown beside the stage."""
-        self._tell(text)
+        self._tell(str(text))
 
     def undo(self, action: Callable[[], Awaitable[None]]) -> None:
         """Leave this to be done should the operation fail. Idempotent, whatever was done."""

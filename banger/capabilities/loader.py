@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
@@ -13,12 +14,16 @@ from stevedore import ExtensionManager
 
 from banger.capabilities import guard
 from banger.capabilities.capability import API_VERSION, AnyCapability, Capability
+from banger.capabilities.command import commands_of
 from banger.capabilities.options import declarations
 from banger.host.distributions import owner
 from banger.kernel.errors import BangerError, UsageError
+from banger.model.command import Option
 from banger.model.names import check_name
+from banger.model.requests import CapabilityOption, Interface
 
 GROUP = "banger.capabilities"
+_FLAG = re.compile(r"-[A-Za-z]|--[A-Za-z0-9][A-Za-z0-9-]*")
 BUILT_IN = "banger"
 """The distribution whose capabilities can't be turned off."""
 
@@ -84,12 +89,36 @@ def problem_of(name: str, plugin: Any) -> str:
         return f"written for version {plugin.api_version} of the plugin API, this is {API_VERSION}"
     try:
         check_name("capability", name)
-        declarations(name, plugin.options)
+        if not isinstance(plugin.after, tuple | list):
+            return f"'after' is {plugin.after!r}, not a tuple of names"
         for setting in plugin.settings:
             setting.check(setting.default)
-    except (BangerError, TypeError, AttributeError) as error:
+        # As the client will get it: what can't be read there would be its trouble.
+        added = Interface(
+            [CapabilityOption(name, "", option) for option in _sound_options(name, plugin)],
+            [syntax for syntax, _ in commands_of(plugin)],
+            list(plugin.settings),
+        )
+        msgspec.msgpack.decode(msgspec.msgpack.encode(added), type=Interface)
+        if not isinstance(plugin.summary, str):
+            return f"'summary' is {plugin.summary!r}, not a text"
+    except BangerError as error:
         return str(error)
+    except Exception as error:  # whatever a class can be made to do when it is looked at
+        return f"its declarations: {error!r}"
     return ""
+
+
+def _sound_options(name: str, plugin: type[AnyCapability]) -> list[Option]:
+    """The declared options. Raises TypeError, ValueError."""
+    found = declarations(name, plugin.options)
+    for option in found:
+        for flag in (*option.flags, *option.off_flags):
+            if not _FLAG.fullmatch(flag):
+                raise ValueError(f"{flag!r} is no flag: write -x or --some-words")
+    defaults = plugin.options()
+    msgspec.convert(msgspec.to_builtins(defaults), plugin.options)
+    return found
 
 
 def _without_twins(found: list[Installed], own_flags: Iterable[str]) -> list[Installed]:

@@ -64,9 +64,7 @@ class Plugins:
 
 
 def _put(values: dict[str, dict[str, Any]], option: CapabilityOption, value: Any) -> None:
-    if isinstance(value, tuple):
-        # One empty text alone is how `vm set` empties a list.
-        value = [] if value == ("",) else list(value)
+    value = list(value) if isinstance(value, tuple) else value
     values.setdefault(option.capability, {})[option.field] = value
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import shlex
+
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion
 from banger.commands.image_list import progress_of
+from banger.model.image import ImageInit, ImageView
 from banger.model.names import check_name
 from banger.model.requests import ShowImage
 from banger.model.sizes import show_size
+from banger.model.text import printable
 
 
 def run(context: Context, *, name: str) -> None:
@@ -20,8 +24,10 @@ def run(context: Context, *, name: str) -> None:
             ("kernel", view.kernel_version or "-"),
             ("disk", show_size(view.disk_bytes)),
             ("on host", show_size(view.allocated_bytes)),
-            ("kind", "managed" if view.managed else "registered: the file is not banger's"),
-            ("recipe" if view.managed else "file", view.source),
+            ("kind", _kind(view)),
+            ("recipe" if view.recipe else "file", view.source),
+            ("init", "the image's" if view.init is ImageInit.IMAGE else "the guest agent"),
+            *_process(view),
             ("key", view.key or "-"),
             ("work seed", "yes" if view.work_seed else "no"),
             ("built" if view.managed else "registered", view.built_at or "-"),
@@ -30,6 +36,24 @@ def run(context: Context, *, name: str) -> None:
             ("path", view.path or "-"),
         ]
     )
+
+
+def _kind(view: ImageView) -> str:
+    if view.imported is not None:
+        return f"managed, imported: {view.imported.format} {view.imported.digest}"
+    return "managed" if view.managed else "registered: the file is not banger's"
+
+
+def _process(view: ImageView) -> list[tuple[str, str]]:
+    process = view.process
+    if process is None:
+        return []
+    return [
+        ("entrypoint", printable(shlex.join(process.argv)) or "-"),
+        ("env", printable(" ".join(f"{k}={v}" for k, v in process.environment.items())) or "-"),
+        ("user", printable(process.user) or "root"),
+        ("workdir", printable(process.workdir) or "-"),
+    ]
 
 
 COMMAND = Command(

@@ -121,7 +121,13 @@ COMMAND = Command(
     options=(
         *SELECTION,
         Option("tty", ("-t", "--tty"), "Give the command a terminal.", Kind.FLAG),
-        Option("user", ("-u", "--user"), "User in the guest.", metavar="USER", default="root"),
+        Option(
+            "user",
+            ("-u", "--user"),
+            "User in the guest; the image says who by default, else root.",
+            metavar="USER",
+            default="",
+        ),
         Option("workdir", ("-w", "--workdir"), "Directory in the guest.", metavar="DIR"),
         Option("env", ("-e", "--env"), "Set a variable.", metavar="KEY=VALUE", many=True),
         Option(

@@ -30,6 +30,7 @@ TOOLS = (
     Tool("cpio", "cpio", "building images"),
     Tool("lz4", "lz4", "building images"),
     Tool("unshare", "util-linux", "building images"),
+    Tool("zstd", "zstd", "importing what is packed so"),
 )
 
 

@@ -153,8 +153,11 @@ class AgentConnection:
         await self._send(data)
 
     async def receive_raw(self) -> bytes:
-        """Receive bytes of the other protocol, at least one. Raises `ConnectionLost`."""
-        return await self._receive()
+        """Receive bytes of the other protocol, at least one. Raises `ConnectionLost`.
+
+        Waits for ever: a command may have nothing to say for hours.
+        """
+        return await self._receive_some()
 
     def restart(self) -> None:
         """Back to HTTP after the upgraded protocol has ended on both sides."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Annotated
 
 import msgspec
 import trio
 
+from banger.guest import agent
 from banger.guest.connection import AgentConnection, AgentFailure
 from banger.guest.link import AgentLink
 from banger.kernel.errors import CommandNotFound, GuestError, NotExecutable
@@ -18,6 +19,7 @@ from banger.kernel.wire import BAD_BYTES
 from banger.model.requests import ErrorOutput, Exec, ExecResult, Output
 
 PAYLOAD_LIMIT_BYTES = 64 << 10
+SILENCE_S = 30.0
 STDIN_WINDOW_BYTES = 256 << 10
 
 _HEADER = struct.Struct(">BI")
@@ -46,8 +48,17 @@ class _Exit(msgspec.Struct, frozen=True):
 class ExecSession:
     """A running command. One task reads `outputs`; others may send meanwhile."""
 
-    def __init__(self, connection: AgentConnection, received: bytes) -> None:
+    def __init__(
+        self,
+        connection: AgentConnection,
+        received: bytes,
+        *,
+        look: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
+    ) -> None:
+        """``look`` is called after each `SILENCE_S` without a word: it raises when the agent
+        is gone; a command that has nothing to say is none of its concern."""
         self._connection = connection
+        self._look = look
         self._received = bytearray(received)
         self._window = STDIN_WINDOW_BYTES
         self._credit = trio.Event()
@@ -118,7 +129,13 @@ class ExecSession:
 
     async def _fill(self, count: int) -> None:
         while len(self._received) < count:
-            self._received += await self._connection.receive_raw()
+            self._received += await self._listen()
+
+    async def _listen(self) -> bytes:
+        while True:
+            with trio.move_on_after(SILENCE_S):
+                return await self._connection.receive_raw()
+            await self._look()
 
 
 @asynccontextmanager
@@ -131,7 +148,7 @@ async def open_exec(link: AgentLink, request: Exec) -> AsyncIterator[ExecSession
     body = {
         "argv": request.argv,
         "env": request.env,
-        "user": request.user,
+        "user": request.user or "root",
         "tty": request.tty,
         "rows": request.rows,
         "cols": request.cols,
@@ -148,7 +165,7 @@ async def open_exec(link: AgentLink, request: Exec) -> AsyncIterator[ExecSession
             if error.message.startswith(_PROGRAM_AT_FAULT) and error.errno in _START_ERRORS:
                 raise _START_ERRORS[error.errno](error.message) from None
             raise
-        session = ExecSession(connection, received)
+        session = ExecSession(connection, received, look=lambda: agent.health(link))
         yield session
         if session.result is not None and not session.torn:
             connection.restart()

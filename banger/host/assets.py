@@ -39,6 +39,16 @@ def work_seed_program() -> Path:
     return _CHECKOUT / "rootfs" / "work-seed"
 
 
+def image_maker() -> Path:
+    """The program that makes an image of a recipe's TOML file."""
+    return _CHECKOUT / "rootfs" / "make-image"
+
+
+def image_of_vm_maker() -> Path:
+    """The program that makes an image of a VM's disks."""
+    return _CHECKOUT / "rootfs" / "from-vm"
+
+
 def debian_recipe() -> Path:
     """The program that builds the Debian image."""
     return _CHECKOUT / "rootfs" / "debian" / "build"

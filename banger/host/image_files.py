@@ -116,6 +116,8 @@ def _changes(known: HostFile) -> Iterator[str]:
 
 
 def _remedy(record: ImageRecord) -> str:
+    if record.imported is not None:
+        return f"import {record.imported.path} again"
     if record.registered is None:
         return f"'banger image build {record.name} --force' makes a new one"
     return (

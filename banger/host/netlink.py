@@ -11,6 +11,7 @@ from banger.host.links import check_rights
 from banger.host.subnet import choose_subnet, host_networks
 from banger.host.tap import (
     Tap,
+    attach_tap,
     create_tap,
     delete_tap,
     lease_tap,
@@ -22,6 +23,7 @@ from banger.host.tap import (
 __all__ = [
     "Bridge",
     "Tap",
+    "attach_tap",
     "check_rights",
     "choose_subnet",
     "create_tap",

@@ -123,6 +123,18 @@ def release_tap(name: str, new_name: str) -> Tap:
     return _hand_over(name, new_name, alias="", up=False)
 
 
+def attach_tap(name: str, bridge: str) -> None:
+    """Make the TAP a port of the bridge, as after somebody removed the bridge under it.
+
+    Raises NotFound without one of the two.
+    """
+    with links.netlink(f"put TAP {name} on bridge {bridge}") as ipr:
+        tap, port_of = links.find_link(ipr, name), links.find_link(ipr, bridge)
+        if tap is None or port_of is None:
+            raise NotFound(f"there is no {name if tap is None else bridge}")
+        ipr.link("set", index=tap.index, master=port_of.index)
+
+
 def list_taps(bridge: str | None = None) -> list[Tap]:
     """All TAPs of the host, or those that are ports of *bridge*; sorted by name."""
     with links.netlink("list the TAPs") as ipr:

@@ -24,6 +24,39 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root: HostFile
 
 
+class ImportFormat(StrEnum):
+    OCI = "oci"
+    """A layout directory, or an archive of 'docker save' or 'podman save'."""
+    TAR = "tar"
+    """A root file system."""
+
+
+class ImageInit(StrEnum):
+    """What the guest's first process is, once the disk is mounted."""
+
+    IMAGE = "image"
+    AGENT = "agent"
+    """The guest agent, which reaps orphans: nothing else is started."""
+
+
+class ImageProcess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a container of an image would run, and how. "" and [] are nothing said."""
+
+    argv: list[str] = []
+    """Entrypoint and command."""
+    environment: dict[str, str] = {}
+    user: str = ""
+    """Name or number."""
+    workdir: str = ""
+
+
+class ImportSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: ImportFormat
+    path: str
+    digest: str
+    """Of the tarball, or the image's id: the digest of its configuration."""
+
+
 class ImageRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is kept of an image.
 
@@ -44,6 +77,10 @@ class ImageRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str = ""
     """Tells the inputs of its build; "" when they are not known."""
     registered: Registration | None = None
+    imported: ImportSource | None = None
+    init: ImageInit = ImageInit.IMAGE
+    process: ImageProcess | None = None
+    """None for an image that is not an OCI one."""
 
 
 def _with_key(record: dict[str, Any]) -> dict[str, Any]:
@@ -51,8 +88,13 @@ def _with_key(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "key": "", "registered": None}
 
 
-RECORD_VERSION = 2
-RECORD_MIGRATIONS = {1: _with_key}
+def _with_import(record: dict[str, Any]) -> dict[str, Any]:
+    """An image of the second version was built or registered, and has an init."""
+    return {**record, "imported": None, "init": ImageInit.IMAGE, "process": None}
+
+
+RECORD_VERSION = 3
+RECORD_MIGRATIONS = {1: _with_key, 2: _with_import}
 
 
 class ImageState(StrEnum):
@@ -99,10 +141,13 @@ class ImageView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     managed: bool = True
     """Its files are banger's; False: it was registered."""
     source: str = ""
-    """The recipe, or the registered file."""
+    """The recipe, or the file that was registered or imported."""
     key: str = ""
     work_seed: bool = False
     building: RunningBuild | None = None
+    imported: ImportSource | None = None
+    init: ImageInit = ImageInit.IMAGE
+    process: ImageProcess | None = None
 
 
 class BuildOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,12 +12,15 @@ from typing import Annotated, Any
 import msgspec
 
 from banger.kernel.message import Fault, Request
+from banger.model.build import BuildOptions
 from banger.model.command import Option, Syntax
 from banger.model.finding import Finding
 from banger.model.image import (
     BuildOutcome,
     DefaultImage,
+    ImageInit,
     ImageView,
+    ImportFormat,
     Pruned,
     RegisterOutcome,
 )
@@ -315,7 +318,9 @@ class Exec(Request[ExecResult], frozen=True, tag="vm.exec"):
     argv: Annotated[list[str], msgspec.Meta(min_length=1, max_length=4096)]
     env: dict[str, str] = {}
     cwd: str | None = None
-    user: str = "root"
+    """None: what the VM's image says, else the user's home."""
+    user: str = ""
+    """"": whom the VM's image says, else root."""
     tty: bool = False
     rows: int = 24
     cols: int = 80
@@ -410,11 +415,15 @@ class ShowImage(Request[ImageView], frozen=True, tag="image.show"):
 
 
 class BuildImage(Request[BuildOutcome], frozen=True, tag="image.build"):
-    """stream: BuildProgress. Nothing is built when the inputs are unchanged, unless ``force``."""
+    """stream: BuildProgress. Nothing is built when the inputs are unchanged, unless ``force``.
+
+    Scripts and a recipe's file are for root and the daemon's own user.
+    """
 
     name: ImageName
     recipe: ImageName
     force: bool = False
+    options: BuildOptions = BuildOptions()
 
 
 class CancelBuild(Request[None], frozen=True, tag="image.cancel"):
@@ -436,6 +445,22 @@ class RegisterImage(Request[RegisterOutcome], frozen=True, tag="image.register")
     kernel: HostPath | None = None
     modules: HostPath | None = None
     work_seed: HostPath | None = None
+
+
+class ImportImage(Request[BuildOutcome], frozen=True, tag="image.import"):
+    """A path of the daemon's host, absolute. For root and the daemon's own user.
+
+    stream: BuildProgress. ``reference``: which image, of several; "" for the only one.
+    """
+
+    name: ImageName
+    format: ImportFormat
+    path: HostPath
+    max_bytes: DiskBytes
+    size_bytes: DiskBytes | None = None
+    reference: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    init: ImageInit | None = None
+    force: bool = False
 
 
 class DeleteImage(Request[None], frozen=True, tag="image.delete"):
@@ -503,6 +528,7 @@ AnyRequest = (
     | CancelBuild
     | ReadBuildLog
     | RegisterImage
+    | ImportImage
     | DeleteImage
     | RenameImage
     | ChooseDefaultImage

@@ -125,7 +125,13 @@ class FakeHost:
         return self.programs.run(argv, stdin)
 
     async def guest_run(
-        self, vm: Vm, argv: Sequence[str], *, timeout_s: float = 30.0
+        self,
+        vm: Vm,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 30.0,
+        user: str = "root",
+        workdir: str | None = None,
     ) -> CommandResult:
         await trio.lowlevel.checkpoint()
         guest = self._find(vm.name).guest

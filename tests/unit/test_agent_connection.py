@@ -375,3 +375,32 @@ async def test_nothing_but_declared_errors_comes_of_damage(seed: int) -> None:
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
     assert time.monotonic() - begun < 60
     assert {"ConnectionLost", "GuestError", "NotFound", "none"} <= outcomes.keys()
+
+
+async def test_a_command_may_be_silent_for_hours(autojump_clock: MockClock) -> None:
+    ours, theirs = memory_stream_pair()
+    connection = AgentConnection(ours)
+
+    async def speak_late() -> None:
+        await trio.sleep(4 * 3600)
+        await theirs.send_all(b"at last")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(speak_late)
+        assert await connection.receive_raw() == b"at last"
+
+
+async def test_a_silent_command_whose_agent_is_gone_ends(autojump_clock: MockClock) -> None:
+    ours, _theirs = memory_stream_pair()
+    looked: list[float] = []
+
+    async def look() -> None:
+        looked.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        if len(looked) == 3:
+            raise ConnectionLost("the agent does not answer")
+
+    session = ExecSession(AgentConnection(ours), b"", look=look)
+    with pytest.raises(ConnectionLost):
+        await anext(session.outputs())
+    assert len(looked) == 3

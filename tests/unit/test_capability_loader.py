@@ -86,6 +86,13 @@ def test_a_good_one(tmp_path: Path) -> None:
         (GOOD.replace('name = "greet"', 'name = "other"'), "the capability 'other'"),
         (GOOD.replace('summary = "Greets."', ""), "has no 'summary'"),
         (GOOD.replace(' = ""', ""), "has no default"),
+        (GOOD.replace("Annotated[str,", "Annotated[int | str,"), "its declarations: ValueError"),
+        (GOOD.replace("Annotated[str,", "Annotated[Nowhere,"), "Nowhere"),
+        (GOOD.replace(' = ""', " = 5"), "its declarations: ValidationError"),
+        (GOOD.replace('"--greeting"', '"greeting"'), "'greeting' is no flag"),
+        (GOOD.replace('"--greeting"', "metavar=5"), "its declarations: ValidationError"),
+        (GOOD + '    after = "nat"\n', "'after' is 'nat', not a tuple of names"),
+        (GOOD + "    after = None\n", "'after' is None"),
     ],
 )
 def test_a_broken_one_says_why_and_harms_no_other(tmp_path: Path, source: str, reason: str) -> None:

@@ -133,7 +133,6 @@ def no_daemon(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("--no-nat", {"nat": {"enabled": False}}),
         ("-p 8080:80", {"nat": {"ports": ["8080:80"]}}),
         ("-p8080:80 --port 1:1", {"nat": {"ports": ["8080:80", "1:1"]}}),
-        ("--port=", {"nat": {"ports": []}}),
         ("--port=1:1 --dns-name x", {"nat": {"ports": ["1:1"]}, "dns": {"name": "x"}}),
         ("--nat-limit 0", {"nat": {"limit": 0}}),
         ("--egress none --label a=b", {"nat": {"egress": "none"}}),

@@ -162,6 +162,13 @@ def test_a_plugins_setting(text: str, value: bool, tmp_path: Path) -> None:
     assert PLUGIN.key not in load_settings(path, {}).origins
 
 
+def test_settings_of_a_plugin_that_is_off_are_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path, "[capabilities.other]\nloud = 1\n[capabilities.greet]\nloud = true\n")
+    settings = load_settings(path, {}, plugins=[PLUGIN])
+    assert settings.flag(PLUGIN.key)
+    assert "capabilities.other.loud" not in settings.origins
+
+
 def test_a_plugins_setting_by_the_environment(tmp_path: Path) -> None:
     environ = {"BANGER_CAPABILITIES_GREET_LOUD": "on"}
     settings = load_settings(tmp_path / "config.toml", environ, plugins=[PLUGIN])
@@ -173,7 +180,6 @@ def test_a_plugins_setting_by_the_environment(tmp_path: Path) -> None:
     [
         ("[capabilities.greet]\nloud = 3\n", "3 is not true or false"),
         ("[capabilities.greet]\nquiet = 1\n", "no setting 'capabilities.greet.quiet'"),
-        ("[capabilities.other]\nloud = true\n", "no setting 'capabilities.other.loud'"),
     ],
 )
 def test_a_plugins_setting_that_does_not_fit(text: str, message: str, tmp_path: Path) -> None:

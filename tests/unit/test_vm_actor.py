@@ -260,6 +260,7 @@ async def bench_at(root: Path) -> AsyncIterator[Bench]:
             bus=Bus(),
             paths=Paths(config=root, state=root, cache=root, runtime=root / "run"),
             capabilities=registry(bench.capability),
+            pin_unknown=trio.lowlevel.checkpoint,
             stop_timeout_s=1,
         )
         bench.fleet = supervisor.start("fleet", lambda: Fleet(services)).ref

@@ -23,6 +23,8 @@ from tests.vm.instance import COMMAND, Instance
 from tests.vm.leaks import Footprint
 
 private_network.enter()
+# A shell that starts us in the background has it ignored, and so would our clients.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEST_DEADLINE_S = 120
 

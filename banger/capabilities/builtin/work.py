@@ -61,7 +61,10 @@ class WorkDisk(Capability[WorkOptions]):
         """Held while a seed is made, which is shared by all VMs of the image."""
 
     def defaults(self) -> WorkOptions:
-        return WorkOptions(self.host.settings.flag("enabled"), self.host.settings.text("size"))
+        try:
+            return WorkOptions(self.host.settings.flag("enabled"), self.host.settings.text("size"))
+        except ValueError as error:
+            raise UsageError(f"setting capabilities.work.size: {error}") from None
 
     async def prepare(self, vm: Vm, options: WorkOptions, step: Step) -> None:
         if not options.enabled:
