@@ -35,14 +35,8 @@ async def build(
     backend: Backend, request: requests.BuildImage, context: CallContext
 ) -> BuildOutcome:
     # They are run as root in the tree, and a chroot is no jail.
-    if (request.options.scripts or request.options.recipe_file) and context.peer.uid not in (
-        0,
-        os.geteuid(),
-    ):
-        raise HostNotReady(
-            "only root and the daemon's own user may build with scripts and recipes of their own",
-            hint="use sudo",
-        )
+    if request.options.scripts or request.options.recipe_file:
+        _trust(context, "build with scripts and recipes of their own")
     order = images.BuildImage(request.name, request.recipe, request.force, request.options)
     return await backend.with_progress(
         context,
@@ -65,10 +59,7 @@ async def register(
     backend: Backend, request: requests.RegisterImage, context: CallContext
 ) -> RegisterOutcome:
     # The daemon reads the file with its own rights, and VMs of anybody it serves do.
-    if context.peer.uid not in (0, os.geteuid()):
-        raise HostNotReady(
-            "only root and the daemon's own user may register files of this host", hint="use sudo"
-        )
+    _trust(context, "register files of this host")
     order = RegisterImage(
         request.name,
         request.rootfs,
@@ -82,11 +73,7 @@ async def register(
 async def import_image(
     backend: Backend, request: requests.ImportImage, context: CallContext
 ) -> BuildOutcome:
-    # As for registering.
-    if context.peer.uid not in (0, os.geteuid()):
-        raise HostNotReady(
-            "only root and the daemon's own user may import files of this host", hint="use sudo"
-        )
+    _trust(context, "import files of this host")
     order = ImportOrder(
         request.format,
         request.path,
@@ -142,3 +129,9 @@ async def export(
         except OSError as error:
             raise HostNotReady(f"image {request.name!r} can't be read: {error}") from error
     return view
+
+
+def _trust(context: CallContext, what: str) -> None:
+    """Raise `HostNotReady` for those who have the daemon's socket, but not its rights."""
+    if context.peer.uid not in (0, os.geteuid()):
+        raise HostNotReady(f"only root and the daemon's own user may {what}", hint="use sudo")

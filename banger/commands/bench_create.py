@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from banger.client.exec import capture_exec
 from banger.client.ssh import forget_host, ssh_arguments
+from banger.commands.bench_report import report, since
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import BangerError, CommandFailed, TimedOut, UsageError
@@ -22,7 +21,6 @@ from banger.model.requests import (
     DeleteVm,
     Exec,
     GetSshAccess,
-    GetStatus,
     ListVms,
 )
 
@@ -49,45 +47,8 @@ def run(context: Context, *, runs: int, cold: bool) -> None:
     for number in range(runs):
         context.note(f"run {number + 1} of {runs}, load {os.getloadavg()[0]:.2f}")
         measured.append(_measure(context))
-    report = Report(
-        runs=runs,
-        load=list(os.getloadavg()),
-        cpus=os.cpu_count() or 0,
-        accelerator=context.call(GetStatus()).accelerator or "",
-        rows=[_row(name, [r[name] for r in measured if name in r]) for name in measured[0]],
-    )
-    context.document(report)
-    context.line(
-        f"{runs} runs, {report.cpus} CPUs, {report.accelerator}, "
-        f"load {' '.join(f'{load:.2f}' for load in report.load)}"
-    )
-    context.table(
-        ("MEASURE", "MEDIAN", "LEAST", "MOST", "UNIT"),
-        [
-            (row.name, f"{row.median:.1f}", f"{row.least:.1f}", f"{row.most:.1f}", row.unit)
-            for row in report.rows
-        ],
-    )
-
-
-class Row(msgspec.Struct, frozen=True):
-    name: str
-    median: float
-    least: float
-    most: float
-    unit: str
-
-
-class Report(msgspec.Struct, frozen=True):
-    runs: int
-    load: list[float]
-    cpus: int
-    accelerator: str
-    rows: list[Row]
-
-
-def _row(name: str, values: list[float]) -> Row:
-    return Row(name, statistics.median(values), min(values), max(values), _UNITS.get(name, "ms"))
+    rows = ((name, [r[name] for r in measured if name in r]) for name in measured[0])
+    report(context, runs, rows, _UNITS)
 
 
 def _measure(context: Context) -> Run:
@@ -101,11 +62,11 @@ def _measure(context: Context) -> Run:
     begun = time.perf_counter()
     view = context.daemon.call(CreateVm(), items=AnyEvent, on_item=take)
     try:
-        found["create"] = _since(begun)
+        found["create"] = since(begun)
         _exec_true(context, view.name)
-        found["create to first exec"] = _since(begun)
+        found["create to first exec"] = since(begun)
         _await_banner(view.address)
-        found["create to ssh banner"] = _since(begun)
+        found["create to ssh banner"] = since(begun)
         listing = [sys.executable, "-m", "banger.cli.main", "vm", "list"]
         found["vm list as a process"] = statistics.median(
             _timed(lambda: _run_process(listing)) for _ in range(LIST_RUNS)
@@ -162,11 +123,7 @@ def _run_process(argv: list[str]) -> None:
 def _timed(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
-    return _since(begun)
-
-
-def _since(begun: float) -> float:
-    return (time.perf_counter() - begun) * 1000
+    return since(begun)
 
 
 def _cpu_s(pid: int) -> float:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from banger.commands.bench_create import Report, Row
+from banger.commands.bench_report import report, since
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import CommandFailed, HostNotReady, UsageError
@@ -23,7 +22,6 @@ from banger.model.requests import (
     CreateVm,
     DeleteImage,
     DeleteVm,
-    GetStatus,
     ListImages,
     RegisterImage,
     ShowImage,
@@ -48,38 +46,17 @@ def run(context: Context, *, runs: int) -> None:
                 for size, path in paths.items():
                     begun = time.perf_counter()
                     context.call(RegisterImage(names[size], str(path)))
-                    measured["register, new"].append(_since(begun))
+                    measured["register, new"].append(since(begun))
                     begun = time.perf_counter()
                     context.call(RegisterImage(names[size], str(path)))
-                    measured["register, known"].append(_since(begun))
+                    measured["register, known"].append(since(begun))
                     _measure_create(context, names[size], size, measured)
                     context.call(DeleteImage(names[size]))
         finally:
             left = {view.name for view in context.call(ListImages())}
             for name in left & set(names.values()):
                 context.call(DeleteImage(name))
-    report = Report(
-        runs=runs,
-        load=list(os.getloadavg()),
-        cpus=os.cpu_count() or 0,
-        accelerator=context.call(GetStatus()).accelerator or "",
-        rows=[
-            Row(name, statistics.median(values), min(values), max(values), "ms")
-            for name, values in sorted(measured.items())
-        ],
-    )
-    context.document(report)
-    context.line(
-        f"{runs} runs, {report.cpus} CPUs, {report.accelerator}, "
-        f"load {' '.join(f'{load:.2f}' for load in report.load)}"
-    )
-    context.table(
-        ("MEASURE", "MEDIAN", "LEAST", "MOST", "UNIT"),
-        [
-            (row.name, f"{row.median:.1f}", f"{row.least:.1f}", f"{row.most:.1f}", row.unit)
-            for row in report.rows
-        ],
-    )
+    report(context, runs, sorted(measured.items()), {})
 
 
 def _measure_unchanged(
@@ -93,7 +70,7 @@ def _measure_unchanged(
     for _ in range(runs):
         begun = time.perf_counter()
         context.call(BuildImage(image.name, image.recipe))
-        measured["build, unchanged"].append(_since(begun))
+        measured["build, unchanged"].append(since(begun))
 
 
 def _measure_create(
@@ -133,10 +110,6 @@ def _run(*argv: str) -> None:
     # e2fsck says 1 when it has mended something.
     if done.returncode > (argv[0] == "e2fsck"):
         raise CommandFailed(argv, done.returncode, done.stderr.decode(errors="replace"))
-
-
-def _since(begun: float) -> float:
-    return (time.perf_counter() - begun) * 1000
 
 
 COMMAND = Command(
