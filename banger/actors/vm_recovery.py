@@ -1,0 +1,62 @@
+"""Taking a VM up again: after a start of the daemon, or of the VM's actor after a crash."""
+
+from __future__ import annotations
+
+import logging
+
+from banger.actors.services import Services
+from banger.actors.tap_pool import AcquireTap
+from banger.actors.vm_runtime import HAS_VMM, Runtime
+from banger.actors.vm_standing import Standing
+from banger.guest.link import AgentLink
+from banger.host import process
+from banger.kernel.errors import BangerError
+from banger.model.vm import VmState
+from banger.vmm.base import Machine
+
+log = logging.getLogger(__name__)
+
+
+async def recover(services: Services, standing: Standing, runtime: Runtime) -> bool:
+    """Make the record true again. False: the VM was left half made or half deleted, and is gone."""
+    record = standing.record
+    if record.state in (VmState.CREATING, VmState.DELETING):
+        log.info("removing VM %s, left %s", standing.name, record.state)
+        await runtime.remove()
+        return False
+    if record.state is VmState.FAILED:
+        return True
+    machine = await runtime.find_machine()
+    if machine is not None:
+        await _adopt(services, standing, runtime, machine)
+        return True
+    state, reason = record.state, record.reason
+    if state in (VmState.STARTING, VmState.STOPPING):
+        state = VmState.STOPPED
+    elif state in HAS_VMM:
+        if record.process is not None and record.process.boot_id != process.boot_id():
+            state, reason = VmState.STOPPED, "the host was rebooted"
+        else:
+            state = VmState.CRASHED
+            reason = "its VMM ended while the daemon was not running"
+    await runtime.free()
+    if state is not record.state:
+        await standing.note(state=state, reason=reason, process=None)
+    standing.enter(state, reason)
+    return True
+
+
+async def _adopt(
+    services: Services, standing: Standing, runtime: Runtime, machine: Machine
+) -> None:
+    record = standing.record
+    runtime.link = AgentLink(machine.dial, services.driver.traits.agent_channels)
+    await runtime.watch(machine)
+    # It has the TAP already: the pool says which one, and what network it is in.
+    try:
+        standing.lease = await services.taps.ask(AcquireTap(record.id, record.address))
+    except BangerError as error:
+        log.warning("VM %s: its network: %s", standing.name, error)
+    await runtime.hooks.adopted(standing.seen_with_tap, record.options)
+    await standing.note(state=VmState.RUNNING, reason="", process=machine.identity)
+    standing.enter(VmState.RUNNING)
