@@ -10,6 +10,7 @@
 #include "http.h"
 #include "machine_clock.h"
 #include "power.h"
+#include "stats.h"
 
 static void poweroff_handle(struct request *request)
 {
@@ -27,6 +28,7 @@ static const struct route {
 	void (*handle)(struct request *request);
 } routes[] = {
 	{ "GET", "/healthz", health_handle },
+	{ "GET", "/v1/stats", stats_handle },
 	{ "POST", "/v1/exec", exec_handle },
 	{ "GET", "/v1/files", file_get },
 	{ "PUT", "/v1/files", file_put },
