@@ -17,6 +17,7 @@ static const struct part {
 } parts[] = {
 	{ "entropy", part_entropy, true },
 	{ "mounts", part_mounts, true },
+	{ "unnest", part_unnest, false },
 	{ "grow_root", part_grow_root, true },
 	{ "hostname", part_hostname, false },
 	{ "machine_id", part_machine_id, false },
@@ -84,12 +85,15 @@ int configure_apply(char *text, size_t length, struct buffer *result)
 	buffer_printf(result, "{\"applied\":[%s]", applied.data ? applied.data : "");
 	if (report.failures)
 		buffer_printf(result, ",\"failed\":[%s]", report.failed.data ? report.failed.data : "");
+	if (report.notes.length)
+		buffer_printf(result, ",\"notes\":[%s]", report.notes.data);
 	buffer_text(result, "}");
 	if (!result->failed)
 		state_text_set(STATE_CONFIGURED, result->data, result->length);
 	state_unlock();
 	buffer_free(&applied);
 	buffer_free(&report.failed);
+	buffer_free(&report.notes);
 	json_free(document);
 	return report.failures ? 207 : 200;
 }

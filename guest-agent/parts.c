@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "log.h"
+
 void report_fail(struct report *report, int number, const char *format, ...)
 {
 	char message[512];
@@ -19,6 +21,19 @@ void report_fail(struct report *report, int number, const char *format, ...)
 	buffer_text(&report->failed, ",\"error\":");
 	json_write_string(&report->failed, message);
 	buffer_printf(&report->failed, ",\"errno\":%d}", number);
+}
+
+void report_note(struct report *report, const char *format, ...)
+{
+	char message[512];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(message, sizeof message, format, arguments);
+	va_end(arguments);
+	log_line("banger: %s", message);
+	if (report->notes.length)
+		buffer_text(&report->notes, ",");
+	json_write_string(&report->notes, message);
 }
 
 const char *part_text(const struct json *object, const char *key)

@@ -9,11 +9,16 @@ struct report {
 	const char *part;	/* the one at work */
 	struct buffer failed;	/* JSON objects, comma-separated */
 	int failures;
+	struct buffer notes;	/* JSON strings, comma-separated */
 };
 
 /* Notes that the part at work failed, with an errno. */
 void report_fail(struct report *report, int number, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Something that went well and that somebody should hear of. */
+void report_note(struct report *report, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* The text of a member, or NULL. Missing and of another type are the same. */
 const char *part_text(const struct json *object, const char *key);
@@ -27,6 +32,7 @@ bool part_is_address(const char *text);
 
 void part_entropy(const struct json *root, const struct json *value, struct report *report);
 void part_mounts(const struct json *root, const struct json *value, struct report *report);
+void part_unnest(const struct json *root, const struct json *value, struct report *report);
 void part_grow_root(const struct json *root, const struct json *value, struct report *report);
 void part_hostname(const struct json *root, const struct json *value, struct report *report);
 void part_machine_id(const struct json *root, const struct json *value, struct report *report);

@@ -44,7 +44,7 @@ ROOT_SERIAL = "root"
 
 
 class BringUp:
-    """One creation or start. ``record``, ``lease``, ``machine`` and ``link`` are its outcome."""
+    """One creation or start. Its outcome are the attributes that have no underscore."""
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class BringUp:
         self._attend = attend
         self._guest_ended = guest_ended
         self.lease: TapLease | None = None
+        self.notes: tuple[str, ...] = ()
         self._image = ImageFiles.of(services.paths.images / record.image_id)
 
     def create_stages(self, *, start: bool) -> list[Stage[None]]:
@@ -262,9 +263,9 @@ class BringUp:
     async def _check_configured(self) -> str:
         assert self.link is not None and self.machine is not None
         link, machine = self.link, self.machine
-        await self._unless_ended(lambda: agent.check_configured(link))
+        self.notes = await self._unless_ended(lambda: agent.check_configured(link))
         await machine.booted()
-        return ""
+        return "; ".join(self.notes)
 
     async def _unless_ended(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work, or raise as soon as the guest has ended."""

@@ -304,6 +304,7 @@ class VmActor(Actor):
         self._standing.record = bring_up.record
         self._runtime.link = bring_up.link
         self._standing.lease = bring_up.lease
+        self._standing.notes = bring_up.notes
         self._standing.enter(state)
 
     def _view(self) -> VmView:
@@ -312,6 +313,7 @@ class VmActor(Actor):
             record,
             state=self._standing.state,
             reason=self._standing.reason,
+            notes=list(self._standing.notes),
             machine=self._runtime.vmm.machine,
             tap=self._standing.lease.tap if self._standing.lease else None,
             options=capabilities.shown(record.options),

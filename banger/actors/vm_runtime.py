@@ -82,7 +82,7 @@ class Runtime:
         if link is not None:
             await link.reset()
         await self.hooks.stopped(standing.seen_with_tap, standing.record.options)
-        standing.lease = None
+        standing.lease, standing.notes = None, ()
         await self._services.driver.forget(standing.runtime)
         path = initramfs(standing.directory)
         await run_blocking(lambda: path.unlink(missing_ok=True))

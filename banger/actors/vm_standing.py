@@ -27,6 +27,8 @@ class Standing:
         self.state = record.state
         self.reason = record.reason
         self.lease: TapLease | None = None
+        self.notes: tuple[str, ...] = ()
+        """What the guest that runs had to say when it started."""
         self._services = services
 
     @property

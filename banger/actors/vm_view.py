@@ -14,6 +14,7 @@ def vm_view(
     *,
     state: VmState,
     reason: str,
+    notes: list[str],
     machine: Machine | None,
     tap: str | None,
     options: OptionValues,
@@ -39,6 +40,7 @@ def vm_view(
         reason=reason,
         labels=record.labels,
         options=options,
+        notes=notes,
     )
 
 

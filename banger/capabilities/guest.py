@@ -62,6 +62,7 @@ class GuestBuilder:
             authorized_keys=self._authorized_keys(),
             files=self.values("file"),
             mounts=self.values("mount"),
+            unnest=self.values("home to unnest"),
             environment=dict(self.values("variable")),
             first_boot=self.values("first-boot command"),
             grow_root=bool(self.values("grow-root")),
@@ -147,6 +148,10 @@ class GuestContribution:
     def mount(self, serial: str, path: str, *, type: str = "ext4", grow: bool = False) -> None:
         """Mount the drive with this serial; ``grow`` resizes its ext4 to the drive."""
         self._say("mount", path, guest.Mount(serial, path, type, grow))
+
+    def unnest(self, home: str) -> None:
+        """Move up what an older version has put into ``home/NAME-OF-HOME``; see the protocol."""
+        self._say("home to unnest", home, home)
 
     def environment(self, name: str, value: str) -> None:
         """A variable of every command run through the agent."""

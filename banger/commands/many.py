@@ -30,12 +30,14 @@ def each(
     *,
     parallel: int,
     settled: Callable[[VmView], bool] = lambda view: False,
+    tell_notes: bool = False,
 ) -> int:
     """A request for each VM; a line of result as each is done.
 
     ``done`` says what has been done, like "stopped". VMs found by a rule that are ``settled``
-    already are left alone; one that was named is not. Returns the exit code of the first
-    failure in the order of the names, else 0.
+    already are left alone; one that was named is not. ``tell_notes``: also tell what the guest
+    had to say when it started. Returns the exit code of the first failure in the order of the
+    names, else 0.
     """
     check_parallel(parallel)
     already = {name: view for name, view in selection.listed.items() if settled(view)}
@@ -48,6 +50,8 @@ def each(
             context.note(f"banger: {outcome}")
         else:
             context.line(f"{names[number]} {done}")
+            for note in outcome.notes if tell_notes and isinstance(outcome, VmView) else ():
+                context.note(f"banger: {names[number]}: {note}")
 
     found: dict[str, object] = dict(already)
     if names:

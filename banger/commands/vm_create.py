@@ -57,6 +57,8 @@ def create(context: Context, request: CreateVm) -> VmView:
         progress.clear()
     place = f" at {view.address}" if view.address else ""
     context.line(f"{view.name} is {view.state}{place}, created in {progress.summary()}")
+    for note in view.notes:
+        context.note(f"banger: {view.name}: {note}")
     return view
 
 

@@ -16,7 +16,7 @@ def run(
     parallel: int,
 ) -> int:
     selection = select(context, names, everything=everything, labels=labels)
-    return each(context, selection, RestartVm, "restarted", parallel=parallel)
+    return each(context, selection, RestartVm, "restarted", parallel=parallel, tell_notes=True)
 
 
 COMMAND = Command(

@@ -36,7 +36,7 @@ def _lines(view: VmView) -> list[tuple[str, str]]:
     ]
     if view.labels:
         lines.append(("labels", show_labels(view.labels)))
-    return lines + show_options(view.options)
+    return lines + show_options(view.options) + [("note", note) for note in view.notes]
 
 
 COMMAND = Command(path=("vm", "show"), summary="Show one VM.", run=run, arguments=(VM_NAME,))

@@ -24,6 +24,7 @@ def run(
         "started",
         parallel=parallel,
         settled=lambda view: view.state is VmState.RUNNING,
+        tell_notes=True,
     )
 
 

@@ -19,6 +19,7 @@ from banger.model.text import printable
 T = TypeVar("T")
 
 ENTRIES_LIMIT = 1 << 16
+NOTES_LIMIT = 16
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -51,6 +52,7 @@ class _FailedPart(msgspec.Struct, frozen=True):
 class _Configured(msgspec.Struct, frozen=True):
     applied: list[str] = []
     failed: list[_FailedPart] = []
+    notes: list[str] = []
 
 
 async def health(link: AgentLink) -> GuestHealth:
@@ -66,10 +68,13 @@ async def health(link: AgentLink) -> GuestHealth:
     )
 
 
-async def check_configured(link: AgentLink) -> None:
-    """Raise `GuestError` when a part of the cold configuration could not be applied."""
+async def check_configured(link: AgentLink) -> tuple[str, ...]:
+    """What somebody should hear of the cold configuration, a line each.
+
+    Raises `GuestError` when a part of it could not be applied.
+    """
     async with link.control() as connection:
-        _check_applied(await connection.request("GET", "/v1/configured"))
+        return _check_applied(await connection.request("GET", "/v1/configured"))
 
 
 async def configure(link: AgentLink, config: GuestConfig) -> None:
@@ -143,11 +148,12 @@ def _target(endpoint: str, path: str, **query: str) -> str:
     return f"{endpoint}?{urlencode({'path': path, **query}, quote_via=quote)}"
 
 
-def _check_applied(body: bytes) -> None:
-    failed = _decode(body, _Configured).failed
-    if failed:
-        parts = "; ".join(printable(f"{part.part}: {part.error}") for part in failed)
+def _check_applied(body: bytes) -> tuple[str, ...]:
+    configured = _decode(body, _Configured)
+    if configured.failed:
+        parts = "; ".join(printable(f"{part.part}: {part.error}") for part in configured.failed)
         raise GuestError(f"the guest could not apply its configuration: {parts}")
+    return tuple(printable(note) for note in configured.notes[:NOTES_LIMIT])
 
 
 def _decode(data: bytes, kind: type[T]) -> T:

@@ -64,6 +64,8 @@ class GuestConfig(_Part, frozen=True):
     authorized_keys: list[AuthorizedKeys] = []
     files: list[GuestFile] = []
     mounts: list[Mount] = []
+    unnest: list[str] = []
+    """Homes in which an older version may have left everything one level too deep."""
     environment: dict[str, str] = {}
     first_boot: list[list[str]] = []
     grow_root: bool = False

@@ -173,3 +173,5 @@ class VmView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: dict[str, str]
     options: OptionValues
     """Options of capabilities that differ from their built-in defaults."""
+    notes: list[str] = []
+    """What the guest had to say when it was last started, a line each."""

@@ -257,6 +257,15 @@ async def test_configuration_that_fails_in_part() -> None:
         assert str(caught.value).isprintable()
 
 
+async def test_notes_of_the_guest_are_cut_and_made_printable() -> None:
+    body = {"applied": [], "notes": ["moved\x1b[2J up", "x" * 9999] + ["more"] * 99}
+    answers = reply(200, json.dumps(body).encode())
+    notes = await agent.check_configured(answering(answers))
+    assert notes[0] == "moved?[2J up"
+    assert len(notes[1]) < 1000
+    assert len(notes) == 16
+
+
 async def test_configuration_is_sent_and_checked() -> None:
     stream = Canned([HEALTH, reply(200, b'{"applied":["hostname"]}')])
 

@@ -278,8 +278,8 @@ def guest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async def health(link: object) -> Health:
         return Health()
 
-    async def check_configured(link: object) -> None:
-        pass
+    async def check_configured(link: object) -> tuple[str, ...]:
+        return ()
 
     (tmp_path / "agent").write_bytes(b"agent")
     monkeypatch.setattr(agent, "health", health)
@@ -432,8 +432,9 @@ async def test_a_vmm_that_ends_as_soon_as_it_is_up(
 ) -> None:
     async with bench_at(tmp_path) as bench:
 
-        async def check_configured(link: object) -> None:
+        async def check_configured(link: object) -> tuple[str, ...]:
             bench.driver.machines[0].ended.set()
+            return ()
 
         monkeypatch.setattr(agent, "check_configured", check_configured)
         with pytest.raises(VmmError, match="the guest ended before it was up"):

@@ -118,6 +118,7 @@ async def test_a_life(tmp_path: Path) -> None:
         assert [(mount.path, mount.grow) for mount in vm.guest.plan.config.mounts] == [
             ("/root", True)
         ]
+        assert vm.guest.plan.config.unnest == ["/root"]
         disk.write_bytes(disk.read_bytes() + b"written by the guest")
         before = disk.stat()
         await vm.stop()
@@ -144,6 +145,7 @@ async def test_a_vm_without_one(tmp_path: Path) -> None:
     async with life(WorkDisk, tmp_path, {"enabled": False}) as vm:
         assert not list(vm.vm.directory.iterdir())
         assert not vm.guest.plan.config.mounts
+        assert not vm.guest.plan.config.unnest
         with pytest.raises(UsageError, match="was made without a work disk"):
             await vm.change(enabled=True)
 

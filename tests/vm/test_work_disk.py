@@ -12,8 +12,11 @@ from tests.vm.conftest import NewInstance
 from tests.vm.instance import Instance
 
 MIB = 1 << 20
-LISTING = "cd /root && find . -path ./.ssh -prune -o -printf '%p %y %m %U %G %s %l\\n' | sort"
-"""Names, types, modes, owners, sizes, targets; what the agent writes left out."""
+LISTING = (
+    "cd /root && find . -path ./.ssh -prune -o -printf '%p %y %m %U %G %s %l\\n' | sort;"
+    "find . -path ./.ssh -prune -o -type f -exec sha256sum {} + | sort"
+)
+"""Names, types, modes, owners, sizes, targets, contents; what the agent writes left out."""
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,32 @@ def test_it_survives_and_grows(instance: Instance, worker: str) -> None:
     assert instance.sh(worker, "cat /root/file") == "kept\n"
     error = instance.error("vm", "set", worker, "--work-size", "1G", code=2)
     assert "--work-size 1G is less than the 3G the disk has" in error
+
+
+def test_a_nested_home_is_put_right(instance: Instance, worker: str) -> None:
+    """As an older version left it: all of /root in /root/root, and a key of somebody's."""
+    inside = "ls -A /root/root 2>&1; cat /root/notes /root/work/deep /root/.ssh/*.nested"
+    instance.sh(
+        worker,
+        "cd /root && rm -rf file && mkdir -p root/.ssh root/work && mv .bashrc .profile root/;"
+        "echo one >root/notes; echo two >root/work/deep; echo key >root/.ssh/authorized_keys;"
+        "echo other >notes",
+    )
+    said = instance.run("vm", "restart", worker).stderr
+    assert said == (
+        f"banger: {worker}: /root/root, left by an older version, was not moved up: "
+        "/root/notes is in the way\n"
+    )
+    assert "in the way" in instance.run("vm", "show", worker).stdout
+    assert instance.sh(worker, "cat /root/notes /root/root/notes") == "other\none\n"
+    instance.sh(worker, "rm /root/notes")
+    said = instance.run("vm", "restart", worker).stderr
+    assert said == f"banger: {worker}: what an older version had left in /root/root was moved up\n"
+    assert instance.sh(worker, inside).splitlines()[1:] == ["one", "two", "key"]
+    assert instance.sh(worker, "ls -A /root").split() == [
+        ".bashrc", ".profile", ".ssh", "notes", "work",
+    ]  # fmt: skip
+    assert instance.show(worker)["notes"] == [said.split(": ", 2)[2].strip()]
 
 
 def test_an_image_without_a_seed_gets_one(new_instance: NewInstance) -> None:

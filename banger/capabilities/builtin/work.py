@@ -102,6 +102,7 @@ class WorkDisk(Capability[WorkOptions]):
             )
             guest.drive(disk)
             guest.mount(SERIAL, PLACE, grow=True)
+            guest.unnest(PLACE)
 
     async def changed(self, vm: Vm, before: WorkOptions, options: WorkOptions, step: Step) -> None:
         """A disk grows at the next start."""
