@@ -16,6 +16,7 @@ from banger.host.tap import (
     delete_tap,
     lease_tap,
     list_taps,
+    open_loose_tap,
     open_tap,
     release_tap,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "host_networks",
     "lease_tap",
     "list_taps",
+    "open_loose_tap",
     "open_tap",
     "release_tap",
 ]

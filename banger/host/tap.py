@@ -36,6 +36,9 @@ _IFF_VNET_HDR = 0x4000
 _IFF_TUN_EXCL = 0x8000
 _TAP_FLAGS = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
 
+LOOSE_NAMES = "tap-loose%d"
+"""The kernel fills in a number."""
+
 _MIN_MTU, _MAX_MTU = 576, 65521
 
 # A lease looks the TAP up by name, then renames it by index: two threads that both
@@ -176,6 +179,18 @@ def open_tap(name: str) -> int:
     try:
         with links.plain_errors(f"open TAP {name}"):
             _attach(tun, name)
+    except BaseException:
+        os.close(tun)
+        raise
+    return tun
+
+
+def open_loose_tap() -> int:
+    """A descriptor of a new TAP that is on no bridge, and is gone with its last descriptor."""
+    tun = links.open_tun()
+    try:
+        with links.plain_errors("open a TAP that is connected to nothing"):
+            fcntl.ioctl(tun, _TUNSETIFF, _ifreq(LOOSE_NAMES, _TAP_FLAGS | _IFF_TUN_EXCL))
     except BaseException:
         os.close(tun)
         raise

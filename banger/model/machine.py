@@ -23,10 +23,13 @@ class Drive(msgspec.Struct, frozen=True):
     format: DiskFormat
     base: Path | None = None
     """What an overlay lies on: raw, read-only."""
+    layers: tuple[Path, ...] = ()
+    """Frozen overlays between the base and this one, the lowest first; read-only."""
 
 
 class Card(msgspec.Struct, frozen=True):
     """A network card: a TAP of the host and the MAC the guest sees."""
 
     tap: str
+    """"": a card of the same kind whose cable ends nowhere."""
     mac: str

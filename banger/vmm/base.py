@@ -27,6 +27,16 @@ class Traits(msgspec.Struct, frozen=True):
     """The best first."""
     agent_channels: int
     """How many connections to the agent can be open at once."""
+    saves: bool = False
+    """Whether machines can be saved, and new ones begin in a saved state."""
+
+
+class Ram(msgspec.Struct, frozen=True):
+    """A file that is the guest's memory, and as large."""
+
+    file: Path
+    shared: bool
+    """True: what the guest writes goes there. False: copy-on-write, the file stays as it is."""
 
 
 class MachinePlan(msgspec.Struct, frozen=True):
@@ -45,6 +55,16 @@ class MachinePlan(msgspec.Struct, frozen=True):
     """A directory for sockets, made by the driver, removed by `Vmm.forget`."""
     log: Path
     """What the VMM itself writes."""
+    ram: Ram | None = None
+    """None: memory of the VMM's own."""
+    state: Path | None = None
+    """What `Machine.save` wrote: the machine begins in that state, paused. Its saved machine had
+    the same shape, drives and cards in the same order, and the same `balloon`; what is behind
+    them may be other files and other TAPs, and disks may be larger after `Machine.resize_disk`."""
+    balloon: bool = True
+    """Memory that the guest frees goes back to the host. Not together with a private `ram`."""
+    background: bool = False
+    """Others go first when the CPU is short."""
 
 
 class MachineEvent(StrEnum):
@@ -66,9 +86,9 @@ class Machine(Protocol):
     ) -> bool:
         """Hold the control channel until the VMM has exited, for ``nursery.start``.
 
-        Reports as started when the VMM answers. True: the guest was shut down; False: the
-        VMM ended by itself. Cancelling leaves the VMM running. Raises `VmmError` when
-        it does not come up.
+        Reports as started when the VMM answers and has taken up the plan's ``state``, if there
+        is one. True: the guest was shut down; False: the VMM ended by itself. Cancelling leaves
+        the VMM running. Raises `VmmError` when it does not come up.
         """
         ...
 
@@ -82,6 +102,30 @@ class Machine(Protocol):
 
     async def booted(self) -> None:
         """The guest is up. Until then a reboot of it ends the VMM, as a boot that failed."""
+        ...
+
+    async def pause(self) -> None:
+        """Stop the guest's CPUs. Raises `VmmError`, `ConnectionLost`."""
+        ...
+
+    async def resume(self) -> None:
+        """Let a paused guest go on, or one that began in a saved state. Raises as `pause`."""
+        ...
+
+    async def is_paused(self) -> bool:
+        """Raises as `pause`."""
+        ...
+
+    async def save(self, file: int) -> None:
+        """Write the state of the paused machine to a descriptor; it can be resumed after that.
+
+        With a shared `Ram` the memory is left out: it is in that file already. Cancelled,
+        the machine is as before and what was written is of no use. Raises as `pause`.
+        """
+        ...
+
+    async def resize_disk(self, serial: str, size_bytes: int) -> None:
+        """Make this drive's overlay larger; the guest sees it at once. Raises as `pause`."""
         ...
 
     async def press_power_button(self) -> None:
@@ -106,6 +150,12 @@ class Vmm(Protocol):
     @property
     def accelerator(self) -> str | None:
         """ "kvm" or "tcg"; None while it was not needed yet to find out."""
+        ...
+
+    async def likeness(self, plan: MachinePlan) -> str:
+        """All that a machine must have in common with a saved one to begin in its state, but
+        for the contents of files: the VMM's version, the kind of CPU, devices. Two plans with the
+        same text can exchange states. Raises `HostNotReady`."""
         ...
 
     async def launch(self, plan: MachinePlan) -> Machine:

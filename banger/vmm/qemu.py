@@ -21,7 +21,7 @@ import trio
 
 from banger.host import process
 from banger.host.memory import page_out
-from banger.host.netlink import open_tap
+from banger.host.netlink import open_loose_tap, open_tap
 from banger.host.paths import check_socket_path
 from banger.host.user import User, vmm_user
 from banger.kernel.errors import ConnectionLost, HostNotReady, VmmError
@@ -36,12 +36,15 @@ from banger.vmm.qemu_arguments import (
     agent_port,
     qemu_arguments,
 )
+from banger.vmm.qemu_likeness import likeness
+from banger.vmm.qemu_state import load_state, save_state
 from banger.vmm.qmp import QmpClient
 
 START_DEADLINE_S = 20.0
 PORT_DEADLINE_S = 5.0
 LOG_TAIL_BYTES = 2000
 
+_RW = os.O_RDWR | os.O_CLOEXEC
 _QMP = "qmp.sock"
 _CONSOLE = "console.sock"
 
@@ -58,13 +61,16 @@ class QemuMachine:
         accelerator: str,
         child: subprocess.Popen[bytes] | None = None,
         log: Path | None = None,
+        state: Path | None = None,
     ) -> None:
+        """``state``: what it is to begin in."""
         self.identity = identity
         self.accelerator = accelerator
         self._pidfd = pidfd
         self._runtime = runtime
         self._child = child
         self._log = log
+        self._state = state
         self._qmp: QmpClient | None = None
         self._gone = trio.Event()
         self._adding = trio.Lock()
@@ -90,6 +96,8 @@ class QemuMachine:
                 stream = await trio.open_unix_socket(str(self._runtime / _QMP))
                 self._qmp = QmpClient(stream)
                 await self._qmp.negotiate()
+                if self._state is not None:
+                    await load_state(self._qmp, self._state)
                 return self._qmp
         except (OSError, ConnectionLost, VmmError, trio.TooSlowError) as error:
             if self._child is None:
@@ -151,6 +159,21 @@ class QemuMachine:
     def _page_kernel_out(self) -> None:
         page_out(self._pidfd, self.identity.pid, "vmlinux")
 
+    async def pause(self) -> None:
+        await self._control().execute("stop")
+
+    async def resume(self) -> None:
+        await self._control().execute("cont")
+
+    async def is_paused(self) -> bool:
+        return not (await self._control().execute("query-status"))["running"]
+
+    async def save(self, file: int) -> None:
+        await save_state(self._control(), file)
+
+    async def resize_disk(self, serial: str, size_bytes: int) -> None:
+        await self._control().execute("block_resize", **{"node-name": serial, "size": size_bytes})
+
     async def press_power_button(self) -> None:
         await self._control().execute("system_powerdown")
 
@@ -195,7 +218,9 @@ class QemuMachine:
 
 class QemuDriver:
     name = "qemu"
-    traits = Traits(disk_formats=(DiskFormat.OVERLAY, DiskFormat.RAW), agent_channels=AGENT_PORTS)
+    traits = Traits(
+        disk_formats=(DiskFormat.OVERLAY, DiskFormat.RAW), agent_channels=AGENT_PORTS, saves=True
+    )
 
     def __init__(self, binary: str, *, accelerator: Accelerator, user: User | None) -> None:
         """``user``: whom QEMU runs as; None: as this process."""
@@ -230,13 +255,23 @@ class QemuDriver:
                 return identity
         return None
 
-    def _launch(self, plan: MachinePlan) -> QemuMachine:
+    def _found(self) -> str:
         binary = shutil.which(self._binary)
         if binary is None:
             raise HostNotReady(
                 f"{self._binary!r} is not installed",
                 hint="install the Debian package qemu-system-x86",
             )
+        return binary
+
+    async def likeness(self, plan: MachinePlan) -> str:
+        return await trio.to_thread.run_sync(self._likeness, plan)
+
+    def _likeness(self, plan: MachinePlan) -> str:
+        return likeness(self._found(), plan, self._accelerator.choose(plan.kernel))
+
+    def _launch(self, plan: MachinePlan) -> QemuMachine:
+        binary = self._found()
         accelerator = self._accelerator.choose(plan.kernel)
         plan.runtime.mkdir(mode=0o700, parents=True)
         with contextlib.ExitStack() as stack:
@@ -253,7 +288,7 @@ class QemuDriver:
             )
             log = stack.enter_context(plan.log.open("wb"))
             child = subprocess.Popen(
-                argv,
+                ["nice", *argv] if plan.background else argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -277,6 +312,7 @@ class QemuDriver:
             accelerator=accelerator,
             child=child,
             log=plan.log,
+            state=plan.state,
         )
 
 
@@ -331,11 +367,17 @@ def _open_all(plan: MachinePlan, stack: contextlib.ExitStack) -> Descriptors:
             drives=tuple(
                 (
                     disk(drive.path, os.O_RDWR),
-                    None if drive.base is None else disk(drive.base, os.O_RDONLY),
+                    *(disk(layer, os.O_RDONLY) for layer in reversed(drive.layers)),
+                    *(() if drive.base is None else (disk(drive.base, os.O_RDONLY),)),
                 )
                 for drive in plan.drives
             ),
-            cards=tuple(keep(open_tap(card.tap)) for card in plan.cards),
+            cards=tuple(
+                keep(open_tap(card.tap) if card.tap else open_loose_tap()) for card in plan.cards
+            ),
+            ram=None
+            if plan.ram is None
+            else keep(os.open(plan.ram.file, os.O_RDWR | os.O_CLOEXEC)),
         )
     except OSError as error:
         raise VmmError(f"a file of VM {plan.name!r} can't be opened: {error}") from None

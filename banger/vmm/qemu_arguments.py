@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 
 import msgspec
 
-from banger.model.machine import DiskFormat
+from banger.model.machine import DiskFormat, Drive
 from banger.vmm.base import MachinePlan
 
 AGENT_PORTS = 8
@@ -20,14 +21,14 @@ TRANSLATION_BUFFER_MIB = 32
 EMULATED_CPU = "qemu64,+arat"
 """ARAT lets the guest's idle CPU go without its 250 Hz tick: half the load of an idle VM."""
 
-_MACHINE = "rtc=on,acpi=on,pcie=off,usb=off,isa-serial=on"
+_MACHINE = "memory-backend=ram,rtc=on,acpi=on,pcie=off,usb=off,isa-serial=on"
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
 class Descriptors(msgspec.Struct, frozen=True):
     """Open descriptors that QEMU inherits, so it needs no right to any path.
 
-    ``drives`` are (disk, base or None) in the plan's order; ``cards`` likewise.
+    ``drives`` are the files of each, the topmost first, in the plan's order; ``cards`` likewise.
     """
 
     qmp: int
@@ -35,11 +36,13 @@ class Descriptors(msgspec.Struct, frozen=True):
     agent: tuple[int, ...]
     kernel: int
     initramfs: int
-    drives: tuple[tuple[int, int | None], ...]
+    drives: tuple[tuple[int, ...], ...]
     cards: tuple[int, ...]
+    ram: int | None = None
 
     def all(self) -> tuple[int, ...]:
-        drives = [fd for pair in self.drives for fd in pair if fd is not None]
+        drives = [fd for files in self.drives for fd in files]
+        ram = () if self.ram is None else (self.ram,)
         return (
             self.qmp,
             self.console,
@@ -48,6 +51,7 @@ class Descriptors(msgspec.Struct, frozen=True):
             self.initramfs,
             *drives,
             *self.cards,
+            *ram,
         )
 
 
@@ -84,8 +88,9 @@ def qemu_arguments(
         # Until the guest is up a reboot means that it did not come up: see QemuMachine.booted.
         *("-action", "reboot=shutdown"),
         *("-machine", f"microvm,pic={legacy},pit={legacy},{_MACHINE}"),
+        *_memory(plan, fds),
         *_accelerator(accelerator),
-        *("-smp", str(plan.vcpus), "-m", str(plan.memory_mib)),
+        *("-smp", str(plan.vcpus)),
         *("-kernel", _opened(fds.kernel), "-initrd", _opened(fds.initramfs)),
         *("-append", " ".join([*_kernel_arguments(tsc_khz), *plan.kernel_arguments])),
         *_socket("qmp", fds.qmp),
@@ -93,10 +98,11 @@ def qemu_arguments(
         *_socket("console", fds.console),
         *("-serial", "chardev:console"),
         *("-device", "virtio-rng-device"),
-        *("-device", "virtio-balloon-device,free-page-reporting=on"),
+        *_balloon(plan),
         *_drives(plan, fds),
         *_cards(plan, fds),
         *_agent_ports(fds),
+        *(("-S", "-incoming", "defer") if plan.state is not None else ()),
     ]
 
 
@@ -121,29 +127,56 @@ def _accelerator(accelerator: str) -> list[str]:
     return ["-accel", f"tcg,thread=multi,tb-size={TRANSLATION_BUFFER_MIB}", "-cpu", EMULATED_CPU]
 
 
+def _memory(plan: MachinePlan, fds: Descriptors) -> list[str]:
+    # Named, and not left to the machine: a state tells by this name what memory it is about.
+    if plan.ram is None:
+        backend = f"memory-backend-ram,id=ram,size={plan.memory_mib}M"
+    else:
+        assert fds.ram is not None
+        share = "on" if plan.ram.shared else "off"
+        backend = (
+            f"memory-backend-file,id=ram,size={plan.memory_mib}M,"
+            f"mem-path={_opened(fds.ram)},share={share}"
+        )
+    return ["-m", str(plan.memory_mib), "-object", backend]
+
+
+def _balloon(plan: MachinePlan) -> list[str]:
+    return ["-device", "virtio-balloon-device,free-page-reporting=on"] if plan.balloon else []
+
+
 def _drives(plan: MachinePlan, fds: Descriptors) -> list[str]:
     argv: list[str] = []
-    for index, (drive, (disk, base)) in enumerate(zip(plan.drives, fds.drives, strict=True)):
-        serial = drive.serial
-        argv += ["-add-fd", f"fd={disk},set={2 * index}"]
-        file = f"driver=file,filename=/dev/fdset/{2 * index},node-name={serial}-file,discard=unmap"
-        argv += ["-blockdev", file]
+    sets = itertools.count()
+    for drive, files in zip(plan.drives, fds.drives, strict=True):
+        names = _names(drive)
+        below = ""
         # Formats are stated, never probed: a guest writes what it likes into its disk.
-        if drive.format is DiskFormat.RAW:
-            top = f"driver=raw,file={serial}-file,node-name={serial},discard=unmap"
-        else:
-            assert base is not None
-            argv += ["-add-fd", f"fd={base},set={2 * index + 1}"]
-            lower = f"filename=/dev/fdset/{2 * index + 1},node-name={serial}-base,read-only=on"
-            argv += ["-blockdev", f"driver=file,{lower}"]
-            top = (
-                f"driver=qcow2,file={serial}-file,node-name={serial},"
-                f"backing={serial}-base,discard=unmap"
-            )
+        for name, fd in reversed([*zip(names, files, strict=True)]):
+            number = next(sets)
+            frozen = "read-only=on" if name != drive.serial else "discard=unmap"
+            file = f"driver=file,filename=/dev/fdset/{number}"
+            argv += ["-add-fd", f"fd={fd},set={number}"]
+            if drive.base is not None and not below:
+                argv += ["-blockdev", f"{file},node-name={name},{frozen}"]
+            else:
+                driver = "raw" if drive.format is DiskFormat.RAW else "qcow2"
+                top = f"driver={driver},file={name}-file,node-name={name}"
+                argv += ["-blockdev", f"{file},node-name={name}-file,{frozen}"]
+                argv += ["-blockdev", f"{top}{below},{frozen}"]
+            below = f",backing={name}"
         # A full host disk is an error in the guest, not a guest that stands still.
+        serial = drive.serial
         device = f"virtio-blk-device,drive={serial},serial={serial},werror=report,rerror=report"
-        argv += ["-blockdev", top, "-device", device]
+        argv += ["-device", device]
     return argv
+
+
+def _names(drive: Drive) -> list[str]:
+    """The block nodes of a drive's files, the topmost first."""
+    layers = [f"{drive.serial}-layer{index}" for index in range(len(drive.layers))]
+    base = [] if drive.base is None else [f"{drive.serial}-base"]
+    return [drive.serial, *reversed(layers), *base]
 
 
 def _cards(plan: MachinePlan, fds: Descriptors) -> list[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import threading
 import time
@@ -23,6 +24,7 @@ from banger.host.netlink import (
     ensure_bridge,
     lease_tap,
     list_taps,
+    open_loose_tap,
     open_tap,
     release_tap,
 )
@@ -347,3 +349,15 @@ def test_lease_takes_two_messages(netlink_calls: list[str]) -> None:
     netlink_calls.clear()
     release_tap("vm", "t0")
     assert netlink_calls == ["get", "set", "set"]
+
+
+def test_a_loose_tap_goes_with_its_descriptor() -> None:
+    before = {tap.name for tap in list_taps()}
+    fds = [open_loose_tap() for _ in range(2)]
+    made = {tap.name: tap for tap in list_taps() if tap.name not in before}
+    assert len(made) == 2
+    assert all(re.fullmatch(r"tap-loose\d+", name) for name in made)
+    assert all(tap.bridge is None for tap in made.values())
+    for fd in fds:
+        os.close(fd)
+    assert {tap.name for tap in list_taps()} == before

@@ -6,11 +6,12 @@ import itertools
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from banger.model.machine import Card, DiskFormat, Drive
 from banger.model.names import NAME_PATTERN
-from banger.vmm.base import MachinePlan
+from banger.vmm.base import MachinePlan, Ram
 from banger.vmm.qemu_arguments import AGENT_PORTS, Descriptors, qemu_arguments
 
 SECRET = Path("/secret,file=/etc/shadow")
@@ -36,7 +37,7 @@ FDS = Descriptors(
     agent=tuple(range(20, 20 + AGENT_PORTS)),
     kernel=30,
     initramfs=31,
-    drives=((40, 41), (42, None)),
+    drives=((40, 41), (42,)),
     cards=(50,),
 )
 
@@ -112,6 +113,51 @@ def test_disk_formats_are_stated() -> None:
             f"virtio-blk-device,drive={serial},serial={serial},werror=report,rerror=report"
             in devices
         )
+
+
+def test_frozen_layers_lie_between_the_base_and_the_disk() -> None:
+    root = Drive(
+        "root", SECRET, DiskFormat.OVERLAY, base=SECRET, layers=(SECRET / "low", SECRET / "high")
+    )
+    plan = msgspec.structs.replace(PLAN, drives=(root,))
+    fds = msgspec.structs.replace(FDS, drives=((40, 41, 42, 43),))
+    argv = qemu_arguments("/bin/qemu", plan, fds, accelerator="tcg")
+    nodes = [
+        dict(pair.split("=", 1) for pair in text.split(",")) for text in values(argv, "-blockdev")
+    ]
+    below = {node["node-name"]: node.get("backing") for node in nodes if node["driver"] == "qcow2"}
+    assert below == {
+        "root": "root-layer1",
+        "root-layer1": "root-layer0",
+        "root-layer0": "root-base",
+    }
+    writable = {node["node-name"] for node in nodes if node.get("read-only") != "on"}
+    assert writable == {"root", "root-file"}
+    # The base first: a node must be there before another one lies on it.
+    assert [text.split(",")[0] for text in values(argv, "-add-fd")] == [
+        *("fd=43", "fd=42", "fd=41", "fd=40")
+    ]
+
+
+@pytest.mark.parametrize(("shared", "word"), [(True, "on"), (False, "off")])
+def test_memory_in_a_file(shared: bool, word: str) -> None:
+    plan = msgspec.structs.replace(PLAN, ram=Ram(SECRET, shared), balloon=False)
+    fds = msgspec.structs.replace(FDS, ram=60)
+    argv = qemu_arguments("/bin/qemu", plan, fds, accelerator="tcg")
+    assert value(argv, "-object") == (
+        f"memory-backend-file,id=ram,size=512M,mem-path=/proc/self/fd/60,share={word}"
+    )
+    assert "memory-backend=ram" in value(argv, "-machine").split(",")
+    assert not any("balloon" in device for device in values(argv, "-device"))
+    assert 60 in fds.all()
+
+
+def test_a_machine_that_begins_in_a_saved_state_waits_for_it() -> None:
+    assert not {"-incoming", "-S"} & set(arguments())
+    plan = msgspec.structs.replace(PLAN, state=SECRET)
+    argv = qemu_arguments("/bin/qemu", plan, FDS, accelerator="tcg")
+    assert value(argv, "-incoming") == "defer"
+    assert "-S" in argv
 
 
 def test_every_descriptor_is_used_once_and_passed() -> None:

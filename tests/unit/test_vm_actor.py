@@ -70,6 +70,7 @@ class FakeMachine:
     def __init__(self, identity: ProcessIdentity) -> None:
         self.identity = identity
         self.ended = trio.Event()
+        self.paused = False
 
     async def attend(
         self,
@@ -88,6 +89,21 @@ class FakeMachine:
         raise OSError
 
     async def booted(self) -> None:
+        pass
+
+    async def pause(self) -> None:
+        self.paused = True
+
+    async def resume(self) -> None:
+        self.paused = False
+
+    async def is_paused(self) -> bool:
+        return self.paused
+
+    async def save(self, file: int) -> None:
+        raise VmmError("it can't be saved")
+
+    async def resize_disk(self, serial: str, size_bytes: int) -> None:
         pass
 
     async def press_power_button(self) -> None:
@@ -111,6 +127,9 @@ class FakeDriver:
     @property
     def running(self) -> list[FakeMachine]:
         return [machine for machine in self.machines if not machine.ended.is_set()]
+
+    async def likeness(self, plan: MachinePlan) -> str:
+        return self.name
 
     async def launch(self, plan: MachinePlan) -> Machine:
         identity = ProcessIdentity(len(self.machines) + 1, 1, "this boot")
