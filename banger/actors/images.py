@@ -16,6 +16,7 @@ from banger.actors.blocking import run_blocking
 from banger.actors.image_builds import Builds
 from banger.actors.image_catalog import Catalog
 from banger.actors.image_import import ImportImage, ImportWork
+from banger.actors.image_reconcile import reconcile
 from banger.actors.image_register import RegisterImage, register
 from banger.kernel.actor import Actor, Envelope, Inbox, cancelled_when_abandoned
 from banger.kernel.bus import Bus
@@ -179,7 +180,8 @@ class Images(Actor):
             envelope.reply(outcome)
 
     def _sweep(self) -> None:
-        """What builds and deletions left that a crash ended."""
+        """What builds and deletions left that a crash ended, and what is of a former version."""
         self._store.sweep()
         self._catalog.put_back()
         image_orphans.sweep(self._store.root)
+        reconcile(self._catalog)

@@ -29,7 +29,7 @@ def run(context: Context, *, name: str) -> None:
             ("init", "the image's" if view.init is ImageInit.IMAGE else "the guest agent"),
             *_process(view),
             ("key", view.key or "-"),
-            ("work seed", "yes" if view.work_seed else "no"),
+            ("work seed", "yes" if view.work_seed else "no; made with its first VM"),
             ("built" if view.managed else "registered", view.built_at or "-"),
             ("vms", ", ".join(view.vms) or "-"),
             ("id", view.id or "-"),

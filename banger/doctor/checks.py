@@ -21,6 +21,7 @@ from banger.doctor import (
     rights,
     tools,
     vmm,
+    work_seeds,
 )
 from banger.doctor.accelerator import accelerator_check
 from banger.doctor.context import DoctorContext
@@ -39,6 +40,7 @@ def all_checks(context: DoctorContext, *, leaks: bool = False) -> list[OwnedChec
         rights.user_check(context),
         image.agent_check(),
         image.image_check(context),
+        work_seeds.work_seeds_check(context),
         tools.tools_check(),
         network.network_check(context),
         firewall.firewall_check(context),

@@ -85,6 +85,10 @@ class RecordStore(Generic[T]):
 
     def load(self, key: str) -> T:
         """Read one record. Raises FileNotFoundError or `CorruptRecord`."""
+        return self._read(key)[0]
+
+    def _read(self, key: str) -> tuple[T, int]:
+        """The record, and the version it is of on disk."""
         path = self.directory(key) / RECORD
         try:
             with open(path, "rb", opener=_open_record) as file:
@@ -112,7 +116,7 @@ class RecordStore(Generic[T]):
             raise self._corrupt(path, str(error) or repr(error)) from error
         if self._key_of is not None and self._key_of(record) != key:
             raise self._corrupt(path, f"it is the record of {self._key_of(record)!r}")
-        return record
+        return record, document.version
 
     def load_all(self) -> tuple[dict[str, T], dict[str, CorruptRecord]]:
         """Every readable record by key, and the quarantined ones with the reason."""
@@ -131,6 +135,18 @@ class RecordStore(Generic[T]):
             except CorruptRecord as error:
                 quarantined[directory.name] = error
         return records, quarantined
+
+    def upgrade(self) -> list[str]:
+        """Write records of former versions as the present one; returns their keys.
+
+        Those that can't be read stay as they are. Raises `HostNotReady`.
+        """
+        older = []
+        for key, record in self.load_all()[0].items():
+            if self._read(key)[1] < self._version:
+                self.save(key, record)
+                older.append(key)
+        return older
 
     def delete(self, key: str) -> None:
         """Remove the directory with all that is in it; no error when it is gone.

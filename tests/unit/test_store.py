@@ -153,8 +153,13 @@ def test_old_record_is_migrated_step_by_step(tmp_path: Path) -> None:
     records, quarantined = store.load_all()
     assert records == {"v1": Note("one!"), "v2": Note("two!"), "v3": Note("three")}
     assert quarantined == {}
-    store.save("v1", records["v1"])
-    assert b'"version": 3' in (store.directory("v1") / RECORD).read_bytes()
+    write_record(store, "bad", b"{")
+    assert store.upgrade() == ["v1", "v2"]
+    assert store.upgrade() == []
+    assert store.load_all()[0] == records
+    for key in records:
+        assert b'"version": 3' in (store.directory(key) / RECORD).read_bytes()
+    assert (store.directory("bad") / RECORD).read_bytes() == b"{"
 
 
 @pytest.mark.parametrize("record", [b"{}", b"null", b"[]", b'{"b": 7}', b'"text"'])
