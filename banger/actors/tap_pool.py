@@ -52,6 +52,16 @@ class Holding(msgspec.Struct, frozen=True):
     address: str
 
 
+class _Stock(msgspec.Struct):
+    """What there is on the host."""
+
+    network: Network
+    addresses: dict[str, IPv4Address]
+    leased: dict[str, str] = {}
+    idle: list[str] = []
+    unknown: list[tuple[str, IPv4Address]] = []
+
+
 class AcquireAddress(Request[AddressLease], frozen=True):
     """An address for the life of a VM."""
 
@@ -108,7 +118,12 @@ class TapPool(Actor):
         self._network: Network | None = None
         self._addresses: dict[str, IPv4Address] = {}
         self._leased: dict[str, str] = {}
-        self._idle: list[str] = []
+        self._idle: dict[str, None] = {}
+        """In order of age; each once, whether it was found or made."""
+        self._underway: set[str] = set()
+        """Being made; nobody has them yet."""
+        self._counted = False
+        """The addresses have been read from the records."""
         self._unknown: list[tuple[str, IPv4Address]] = []
         self._numbers = itertools.count()
         self._making = trio.Lock()
@@ -148,44 +163,63 @@ class TapPool(Actor):
         return None
 
     async def _prepare(self) -> Network:
+        """The network; made first, or anew when the bridge has disappeared.
+
+        Only for requests, which are answered one by one: nobody leases meanwhile.
+        """
         if self._network is None:
-            self._network = await run_blocking(self._build)
+            idle = set(self._idle)
+            known = {*idle, *self._underway, *(tap for tap, _ in self._unknown)}
+            stock = await run_blocking(self._take_stock, known)
+            # The refilling has gone on beside.
+            added = [name for name in self._idle if name not in idle]
+            found = [name for name in stock.idle if name not in self._underway]
+            self._idle = dict.fromkeys(found + added)
+            self._take_over(stock)
+            self._network = stock.network
             self._wake_refill.set()
         return self._network
 
-    def _build(self) -> Network:
-        """Make or adopt the bridge, then take stock of the TAPs on it."""
+    def _take_stock(self, known: set[str]) -> _Stock:
+        """Make or adopt the bridge, then look at the TAPs. ``known`` are ours, bridge or not."""
         netlink.check_rights()
         holdings = {holding.vm_id: holding.address for holding in self._holdings()}
         gateway = self._choose_gateway()
         netlink.ensure_bridge(self._bridge, gateway)
-        self._addresses = {
-            vm_id: IPv4Address(address) for vm_id, address in holdings.items() if address
-        }
+        addresses = {vm_id: IPv4Address(address) for vm_id, address in holdings.items() if address}
+        stock = _Stock(Network(self._bridge, gateway), addresses)
         by_short_id = {vm_id[:8]: vm_id for vm_id in holdings}
-        self._idle, self._leased, self._unknown = [], {}, []
         for found in netlink.list_taps():
             owner = by_short_id.get(found.name.removeprefix(LEASED_PREFIX))
             marked = _marked(found)
-            if owner is not None:
-                self._leased[owner] = found.name
-                if found.bridge is None:
-                    log.warning("putting TAP %s back on bridge %s", found.name, self._bridge)
-                    netlink.attach_tap(found.name, self._bridge)
-            elif found.bridge != self._bridge:
+            ours = owner is not None or found.name in known
+            if ours and found.bridge is None:
+                log.warning("putting TAP %s back on bridge %s", found.name, self._bridge)
+                netlink.attach_tap(found.name, self._bridge)
+            elif not ours and found.bridge != self._bridge:
                 continue
+            if owner is not None:
+                stock.leased[owner] = found.name
             elif found.name.removeprefix(IDLE_PREFIX).isdigit():
-                self._idle.append(found.name)
+                stock.idle.append(found.name)
             elif marked is not None and found.carrier:
                 # Of a VM whose record can't be read: it still has its address.
-                self._addresses[marked.vm_id] = IPv4Address(marked.address)
-                self._unknown.append((found.name, IPv4Address(marked.address)))
+                stock.addresses[marked.vm_id] = IPv4Address(marked.address)
+                stock.unknown.append((found.name, IPv4Address(marked.address)))
             elif marked is not None:
                 log.warning("removing TAP %s, of a VM that is no more", found.name)
                 netlink.delete_tap(found.name)
-        numbers = [int(name.removeprefix(IDLE_PREFIX)) for name in self._idle]
-        self._numbers = itertools.count(max(numbers, default=-1) + 1)
-        return Network(self._bridge, gateway)
+        return stock
+
+    def _take_over(self, stock: _Stock) -> None:
+        if not self._counted:
+            # Later the records tell less: of an address just given, or just taken back.
+            self._addresses = stock.addresses
+            self._counted = True
+        self._leased = stock.leased
+        self._unknown = stock.unknown
+        highest = max((_number(name) for name in stock.idle), default=-1)
+        self._numbers = itertools.count(max(highest + 1, next(self._numbers)))
 
     def _choose_gateway(self) -> IPv4Interface:
         found = netlink.find_bridge(self._bridge)
@@ -249,7 +283,7 @@ class TapPool(Actor):
 
     async def _lease(self, name: str, alias: str) -> None:
         while True:
-            idle = self._idle.pop(0) if self._idle else await self._create()
+            idle = self._take_idle() or await self._create()
             self._wake_refill.set()
             try:
                 tap = await run_blocking(lambda old=idle: netlink.lease_tap(old, name, alias=alias))
@@ -261,18 +295,24 @@ class TapPool(Actor):
             log.warning("idle TAP %s is no longer on bridge %s", idle, self._bridge)
             await run_blocking(netlink.delete_tap, name)
 
+    def _take_idle(self) -> str:
+        """The oldest; "" when there is none."""
+        oldest = next(iter(self._idle), "")
+        self._idle.pop(oldest, None)
+        return oldest
+
     async def _release_tap(self, vm_id: str) -> None:
         name = self._leased.get(vm_id)
         if name is None:
             return
         try:
             if len(self._idle) < self._size:
-                self._idle.append(await self._make_idle(name))
+                self._idle[await self._make_idle(name)] = None
             else:
                 await run_blocking(netlink.delete_tap, name)
         except NotFound:
             log.warning("leased TAP %s has disappeared", name)
-        del self._leased[vm_id]
+        self._leased.pop(vm_id, None)
 
     async def _make_idle(self, name: str) -> str:
         while True:
@@ -286,9 +326,11 @@ class TapPool(Actor):
     async def _refill(self) -> None:
         while True:
             async with self._making:
-                while self._network is not None and len(self._idle) < self._size:
+                while (network := self._network) and len(self._idle) < self._size:
                     try:
-                        self._idle.append(await self._create())
+                        self._idle[await self._make()] = None
+                    except NotFound:
+                        self._lose(network)
                     except BangerError as error:
                         log.warning("can't refill the TAP pool: %s", error)
                         break
@@ -296,17 +338,31 @@ class TapPool(Actor):
             await self._wake_refill.wait()
 
     async def _create(self) -> str:
+        """One more idle TAP, with the bridge made anew when need be."""
         while True:
-            name, network = self._next_name(), await self._prepare()
+            network = await self._prepare()
+            try:
+                return await self._make()
+            except NotFound:
+                self._lose(network)
+
+    def _lose(self, network: Network) -> None:
+        """Its bridge has disappeared; the next request makes it again."""
+        if self._network is network:
+            log.warning("bridge %s has disappeared", self._bridge)
+            self._network = None
+
+    async def _make(self) -> str:
+        """One more idle TAP. Raises `NotFound` when there is no bridge."""
+        while True:
+            name = self._next_name()
+            self._underway.add(name)
             try:
                 await run_blocking(lambda new=name: netlink.create_tap(new, bridge=self._bridge))
             except Conflict:
                 continue  # another bridge's
-            except NotFound:
-                log.warning("bridge %s has disappeared; making it again", self._bridge)
-                if self._network is network:
-                    self._network = None
-                continue
+            finally:
+                self._underway.discard(name)
             return name
 
     def _next_name(self) -> str:
@@ -318,10 +374,14 @@ class TapPool(Actor):
             # Each deletion waits for the kernel for a tenth of a second or more: all at once.
             async with trio.open_nursery() as nursery:
                 while self._idle:
-                    nursery.start_soon(run_blocking, netlink.delete_tap, self._idle.pop())
+                    nursery.start_soon(run_blocking, netlink.delete_tap, self._take_idle())
             if not self._leased and self._network is not None:
                 self._network = None
                 await run_blocking(netlink.delete_bridge, self._bridge)
+
+
+def _number(idle: str) -> int:
+    return int(idle.removeprefix(IDLE_PREFIX))
 
 
 def _marked(tap: netlink.Tap) -> Holding | None:

@@ -8,10 +8,13 @@ from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
+import trio
 
 from banger.actors import tap_pool
 from banger.actors.tap_pool import (
     AcquireAddress,
+    AcquireTap,
+    Dismantle,
     GetNetwork,
     Holding,
     ReleaseTap,
@@ -29,8 +32,15 @@ class FakeNetlink:
     """TAPs by name, each with its bridge."""
 
     def __init__(self) -> None:
-        self.taps: dict[str, str] = {}
+        self.taps: dict[str, str | None] = {}
         self.refuses_new = False
+        self.made_bridge = 0
+        self._bridge_there = False
+
+    def lose_bridge(self) -> None:
+        """Somebody removes it; the TAPs stay."""
+        self._bridge_there = False
+        self.taps = dict.fromkeys(self.taps)
 
     def check_rights(self) -> None:
         pass
@@ -39,7 +49,11 @@ class FakeNetlink:
         return None
 
     def ensure_bridge(self, name: str, gateway: IPv4Interface) -> None:
-        pass
+        self.made_bridge += not self._bridge_there
+        self._bridge_there = True
+
+    def attach_tap(self, name: str, bridge: str) -> None:
+        self.taps[name] = bridge
 
     def delete_bridge(self, name: str) -> None:
         pass
@@ -61,10 +75,13 @@ class FakeNetlink:
             raise HostNotReady(name)
         if name in self.taps:
             raise Conflict(name)
+        if not self._bridge_there:
+            raise NotFound(bridge)
         self.taps[name] = bridge
 
-    def lease_tap(self, old: str, new: str, *, alias: str) -> None:
+    def lease_tap(self, old: str, new: str, *, alias: str) -> Tap:
         self._rename(old, new)
+        return Tap(new, 1, alias, self.taps[new], up=True, carrier=False, mtu=1500)
 
     def release_tap(self, old: str, new: str) -> None:
         self._rename(old, new)
@@ -78,6 +95,12 @@ class FakeNetlink:
         if new in self.taps:
             raise Conflict(new)
         self.taps[new] = self.taps.pop(old)
+
+
+async def settled(machine: FakeNetlink, wanted: int) -> None:
+    """Wait until there are that many idle TAPs."""
+    while sum(name.startswith("tap-pool-") for name in machine.taps) < wanted:
+        await trio.sleep(0.001)
 
 
 @pytest.fixture
@@ -132,3 +155,35 @@ async def test_built_anew_it_gives_no_address_twice(tmp_path: Path, machine: Fak
     async with pool_at(tmp_path, holdings) as pool:
         assert (await pool.ref.ask(AcquireAddress("b" * 32))).address != first.address
         assert await pool.ref.ask(AcquireAddress("a" * 32)) == first
+
+
+async def test_a_bridge_removed_under_running_vms(tmp_path: Path, machine: FakeNetlink) -> None:
+    """Whoever notices first makes it again, and every TAP of ours is on it then."""
+    holdings = [Holding(f"{number:08x}" + "0" * 24, "") for number in range(30)]
+    async with pool_at(tmp_path, holdings) as pool:
+        await pool.ref.ask(GetNetwork())
+        for number, holding in enumerate(holdings):
+            await settled(machine, 2)
+            machine.lose_bridge()
+            lease = await pool.ref.ask(AcquireTap(holding.vm_id, f"172.31.0.{number + 2}"))
+            await settled(machine, 2)
+            assert machine.taps[lease.tap] == BRIDGE
+            assert set(machine.taps.values()) == {BRIDGE}, machine.taps
+            assert machine.made_bridge == number + 2, "it was made twice"
+        assert len(machine.taps) == len(holdings) + 2
+        await pool.ref.ask(Dismantle())
+        assert len(machine.taps) == len(holdings), "an idle one was forgotten"
+
+
+async def test_a_network_made_anew_keeps_what_no_record_tells(
+    tmp_path: Path, machine: FakeNetlink
+) -> None:
+    vm, other = "a" * 32, "b" * 32
+    async with pool_at(tmp_path, []) as pool:
+        first = await pool.ref.ask(AcquireAddress(vm))
+        await settled(machine, 2)
+        machine.lose_bridge()
+        await pool.ref.ask(AcquireTap(other, "172.31.0.9"))
+        assert machine.made_bridge == 2
+        assert await pool.ref.ask(AcquireAddress(vm)) == first
+        assert (await pool.ref.ask(AcquireAddress("c" * 32))).address != first.address
