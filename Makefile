@@ -26,7 +26,8 @@ test:
 	scripts/setup --dev
 	scripts/check
 	scripts/image
-	.venv/bin/pytest
+	.venv/bin/pytest tests/unit tests/agent tests/host plugins
+	.venv/bin/pytest tests/vm --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # The smoke test for a live host; ARGS="--nat" also tries the way out.
 verify: setup
