@@ -23,12 +23,13 @@ import trio
 
 import banger
 from banger.actors.blocking import run_blocking
+from banger.actors.event_log import EventLog
+from banger.actors.event_ring import EventRing
 from banger.actors.firewall import Dismantle as DismantleFirewall
 from banger.actors.firewall import Firewall, FirewallState, PinTap
 from banger.actors.fleet import Fleet
 from banger.actors.images import Images
 from banger.actors.keys import Keys
-from banger.actors.lifecycle_log import LifecycleLog
 from banger.actors.plugin_host import Daemon, PluginHost
 from banger.actors.plugin_services import PluginServices
 from banger.actors.services import Services
@@ -85,6 +86,7 @@ async def _run_daemon(
 ) -> None:
     group = _socket_group(settings)
     bus = Bus()
+    events = EventRing()
     vms = RecordStore(
         paths.vms,
         VmRecord,
@@ -107,7 +109,7 @@ async def _run_daemon(
 
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(nursery, on_give_up=give_up)
-        supervisor.start("lifecycle-log", lambda: LifecycleLog(paths.lifecycle_log, bus))
+        supervisor.start("event-log", lambda: EventLog(paths.event_log, bus, events))
         taps = supervisor.start(
             "tap-pool",
             lambda: TapPool(
@@ -182,6 +184,7 @@ async def _run_daemon(
                 vms=vms,
             ),
             bus=bus,
+            events=events,
             settings=settings,
             socket=str(paths.socket),
             key=key,

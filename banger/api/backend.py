@@ -9,6 +9,7 @@ from typing import TypeVar
 import trio
 
 from banger.actors import vm_requests
+from banger.actors.event_ring import EventRing
 from banger.actors.fleet import FindVm
 from banger.capabilities.registry import Registry
 from banger.doctor.context import DoctorContext
@@ -33,6 +34,7 @@ class Backend:
     capabilities: Registry
     doctor: DoctorContext
     bus: Bus
+    events: EventRing
     settings: Settings
     socket: str
     key: InstallationKey

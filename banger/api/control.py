@@ -1,4 +1,4 @@
-"""The daemon itself: status, events, stop."""
+"""The daemon itself: status, stop."""
 
 from __future__ import annotations
 
@@ -46,9 +46,3 @@ async def stop(backend: Backend, request: requests.StopDaemon, context: CallCont
                     ref = await backend.vm(view.name)
                     nursery.start_soon(ref.ask, vm_requests.Stop())
     backend.stop.set()
-
-
-async def watch(backend: Backend, request: requests.WatchEvents, context: CallContext) -> None:
-    with backend.bus.subscribe(capacity=1024) as events:
-        async for event in events:
-            await context.send(event)

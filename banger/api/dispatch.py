@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
-from banger.api import control, doctor, guests, images, keys, plugins, vms
+from banger.api import control, doctor, events, guests, images, keys, plugins, vms
 from banger.api.backend import Backend
 from banger.kernel.rpc import CallContext
 from banger.model import requests
@@ -13,7 +13,7 @@ from banger.model import requests
 HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] = {
     requests.GetStatus: control.status,
     requests.StopDaemon: control.stop,
-    requests.WatchEvents: control.watch,
+    requests.ReadEvents: events.read,
     requests.CreateVm: vms.create,
     requests.ListVms: vms.list_all,
     requests.ShowVm: vms.show,

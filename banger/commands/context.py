@@ -59,6 +59,11 @@ class Context:
         if self.json:
             _write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
 
+    def item(self, value: Any) -> None:
+        """One of many results with ``--json``, each on a line of its own as it comes."""
+        if self.json:
+            _write(msgspec.json.encode(value).decode() + "\n")
+
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         if self.json:
             return

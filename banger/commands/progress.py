@@ -7,6 +7,7 @@ import sys
 import time
 
 from banger.kernel.message import Event
+from banger.model.clock import show_duration
 from banger.model.events import StageFinished, StageStarted
 
 
@@ -34,7 +35,9 @@ class StageProgress:
     def summary(self) -> str:
         """The whole time, and each stage that took a noticeable part of it."""
         total_s = time.monotonic() - self._begun
-        stages = ", ".join(f"{stage.stage} {_duration(stage.duration_ms)}" for stage in self.stages)
+        stages = ", ".join(
+            f"{stage.stage} {show_duration(stage.duration_ms)}" for stage in self.stages
+        )
         return f"{total_s:.1f} s ({stages})" if stages else f"{total_s:.1f} s"
 
     def _redraw(self, stage: str) -> None:
@@ -47,7 +50,3 @@ class StageProgress:
             text = f"{self._title}: {stage} …"[:width]
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()
-
-
-def _duration(ms: float) -> str:
-    return f"{ms / 1000:.1f} s" if ms >= 1000 else f"{ms:.0f} ms"

@@ -54,6 +54,7 @@ MODULES = {
     ("config", "show"): "config_show",
     ("bench", "create"): "bench_create",
     ("bench", "images"): "bench_images",
+    ("events",): "events",
     ("doctor",): "doctor",
     ("version",): "version",
 }

@@ -75,8 +75,8 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "bangerd.log"
 
     @property
-    def lifecycle_log(self) -> Path:
-        return self.state / "lifecycle.jsonl"
+    def event_log(self) -> Path:
+        return self.state / "events.jsonl"
 
     @property
     def vms(self) -> Path:

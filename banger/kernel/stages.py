@@ -1,6 +1,6 @@
 """Work in named stages, each with a duration and an undo.
 
-One mechanism serves progress on the terminal, the lifecycle log, the benchmark's breakdown
+One mechanism serves progress on the terminal, the event log, the benchmark's breakdown
 and the points where tests inject failures. When a stage fails or the work is cancelled,
 that stage and all before it are undone in reverse; an undo must therefore cope with a
 stage that did only a part of its work.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from banger.kernel.message import Event, Lost
 from banger.model.firewall import FirewallRestored
@@ -97,3 +99,17 @@ AnyEvent = (
     | FirewallRestored
     | PluginEvent
 )
+
+
+class Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event as it is kept: numbers rise by one, also over restarts of the daemon."""
+
+    seq: Annotated[int, msgspec.Meta(ge=1)]
+    at: float
+    """Unix seconds."""
+    event: AnyEvent
+
+    def flat(self) -> dict[str, Any]:
+        """As one object: number, time and the event's own fields."""
+        fields: dict[str, Any] = msgspec.to_builtins(self.event)
+        return {"seq": self.seq, "at": self.at} | fields

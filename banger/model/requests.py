@@ -14,6 +14,7 @@ import msgspec
 from banger.kernel.message import Fault, Request
 from banger.model.build import BuildOptions
 from banger.model.command import Option, Syntax
+from banger.model.event_filter import Filter
 from banger.model.finding import Finding
 from banger.model.image import (
     BuildOutcome,
@@ -74,8 +75,19 @@ class StopDaemon(Request[None], frozen=True, tag="daemon.stop"):
     vms: bool = False
 
 
-class WatchEvents(Request[None], frozen=True, tag="events.watch"):
-    """Runs until cancelled. stream: events."""
+class ReadEvents(Request[None], frozen=True, tag="events.read"):
+    """stream: Recorded. With ``follow`` it runs until cancelled.
+
+    ``after`` is the number of the last event that is known, ``since`` a Unix time. With
+    neither: all that are kept, or with ``follow`` only what comes. A reader that is too slow,
+    or was away for too long, gets `Lost` in place of what is no longer there; ``where`` does
+    not keep it out.
+    """
+
+    after: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    since: float | None = None
+    follow: bool = False
+    where: Annotated[Filter, msgspec.Meta(max_length=32)] = {}
 
 
 # --- VMs ---
@@ -498,7 +510,7 @@ class ExportImage(Request[ImageView], frozen=True, tag="image.export"):
 AnyRequest = (
     GetStatus
     | StopDaemon
-    | WatchEvents
+    | ReadEvents
     | CreateVm
     | ListVms
     | ShowVm

@@ -53,7 +53,7 @@ def test_everything_lies_below_them() -> None:
     paths = Paths(Path("/c"), Path("/s"), Path("/k"), Path("/r"))
     assert paths.config_file.parent == Path("/c")
     assert {paths.socket.parent, paths.lock.parent, paths.vm_runtime.parent} == {Path("/r")}
-    for path in (paths.vms, paths.daemon_log, paths.lifecycle_log, paths.identity):
+    for path in (paths.vms, paths.daemon_log, paths.event_log, paths.identity):
         assert path.is_relative_to("/s")
     assert paths.images.is_relative_to("/k")
 

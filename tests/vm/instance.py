@@ -228,7 +228,7 @@ class Instance:
         """What to look at when a test has failed: titles and the last lines of logs."""
         if not self.root.exists():
             return
-        logs = [self.paths.daemon_log, self.paths.lifecycle_log]
+        logs = [self.paths.daemon_log, self.paths.event_log]
         for path in [*logs, *sorted(self.paths.vms.glob("*/*.log"))]:
             with contextlib.suppress(OSError):
                 text = path.read_bytes()[-TAIL_BYTES:].decode(errors="replace")

@@ -25,7 +25,7 @@ MEANT_TO_STAY = {
     "state/banger/keys/id_ed25519",
     "state/banger/keys/id_ed25519.pub",
     "state/banger/keys/id_ed25519.retired",
-    "state/banger/lifecycle.jsonl",
+    "state/banger/events.jsonl",
     "state/banger/ssh",
     "state/banger/ssh/id_ed25519",
     "state/banger/subnet",

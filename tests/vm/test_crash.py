@@ -11,8 +11,8 @@ import pytest
 
 from banger.client.connection import Connection
 from banger.kernel import wire
-from banger.model.events import AnyEvent, VmStateChanged
-from banger.model.requests import WatchEvents
+from banger.model.events import Recorded, VmStateChanged
+from banger.model.requests import ReadEvents
 from tests.vm.instance import Instance, is_alive, wait_until
 
 NOTICED_S = 0.5
@@ -39,7 +39,7 @@ def test_a_killed_vmm(instance: Instance, victim: str) -> None:
     assert running.stdout is not None
     assert running.stdout.readline() == b"up\n"
     with instance.connect() as events:
-        events.begin(WatchEvents())
+        events.begin(ReadEvents(follow=True))
         instance.status()  # so the subscription is there
         begun = time.monotonic()
         instance.tool("kill", "-9", str(view["pid"]))
@@ -70,7 +70,7 @@ def await_crash(events: Connection, name: str) -> str:
     while True:
         message = events.receive()
         if isinstance(message, wire.Item):
-            event = msgspec.msgpack.decode(message.item, type=AnyEvent)
+            event = msgspec.msgpack.decode(message.item, type=Recorded).event
             if isinstance(event, VmStateChanged) and event.vm == name:
                 assert event.state == "crashed"
                 return event.reason

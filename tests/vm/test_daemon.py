@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from banger.client.connection import Connection
-from banger.model.requests import CreateVm, WatchEvents
+from banger.model.requests import CreateVm, ReadEvents
 from tests.vm.conftest import NewInstance
 from tests.vm.instance import Instance, is_alive, wait_until
 from tests.vm.test_faults import Traces, await_stage
@@ -63,7 +63,7 @@ def test_sigterm_ends_it_soon_even_with_work_under_way(instance: Instance, box: 
     assert follower.stdout is not None
     assert follower.stdout.readline()
     with instance.connect() as watcher:
-        watcher.begin(WatchEvents())
+        watcher.begin(ReadEvents(follow=True))
         instance.status()
         assert instance.signal_daemon(signal.SIGTERM) < 2
     for client in (running, follower):
@@ -102,7 +102,7 @@ def test_a_create_under_way_is_undone_after_sigkill(instance: Instance, box: str
 def _hanging_create(instance: Instance) -> subprocess.Popen[bytes]:
     """A create that waits for its client's end once the VMM runs."""
     with instance.connect() as events:
-        events.begin(WatchEvents())
+        events.begin(ReadEvents(follow=True))
         instance.status()
         client = instance.start("vm", "create", "--name", "doomed", "--inject-fault", "agent:hang")
         await_stage(events, "doomed", "agent")

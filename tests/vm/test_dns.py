@@ -190,7 +190,7 @@ def test_port_that_is_taken(new_instance: NewInstance, tmp_path: Path) -> None:
         first = findings(instance, "dns-server")[0]
         assert first["level"] == "warning"
         assert f"port 53 of {gateway(instance)} is taken by dnsmasq (pid {pid})" in first["summary"]
-        events = instance.paths.lifecycle_log.read_text()
+        events = instance.paths.event_log.read_text()
         assert '"kind":"cannot-listen"' in events and f"(pid {pid})" in events
         loopback = ("dig", "@127.0.0.1", "-p", LOOPBACK_PORT, "+short", "web.vm")
         assert instance.tool(*loopback).strip() == address_of(instance, "web")

@@ -167,7 +167,7 @@ def test_without_qemu(new_instance: NewInstance, without_qemu: str) -> None:
         assert "Debian package qemu-system-x86" in message
     assert_nothing_left(own)
     # Refused before the first stage, so not even undone.
-    assert not own.paths.lifecycle_log.exists()
+    assert not own.paths.event_log.exists()
     own.create("y", "--no-start")
     assert own.state("y") == "stopped"
     assert "qemu-system-x86_64" in own.error("vm", "start", "y", code=5)

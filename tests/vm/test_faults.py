@@ -11,8 +11,8 @@ import pytest
 from banger.kernel import wire
 from banger.kernel.errors import BangerError
 from banger.kernel.message import Fault
-from banger.model.events import AnyEvent, StageStarted
-from banger.model.requests import CreateVm, DeleteVm, StartVm, WatchEvents
+from banger.model.events import AnyEvent, Recorded, StageStarted
+from banger.model.requests import CreateVm, DeleteVm, ReadEvents, StartVm
 from tests.vm.instance import Instance, is_alive, wait_until
 
 START_STAGES = ["admit", "tap", "prepare", "guest-config", "vmm", "agent", "configure", "started"]
@@ -80,7 +80,7 @@ def test_a_create_that_fails(instance: Instance, traces: Traces, stage: str) -> 
 @pytest.mark.parametrize("stage", CREATE_STAGES)
 def test_a_create_whose_client_is_killed(instance: Instance, traces: Traces, stage: str) -> None:
     with instance.connect() as events:
-        events.begin(WatchEvents())
+        events.begin(ReadEvents(follow=True))
         instance.status()  # so the subscription is there
         create = ("vm", "create", "--name", "doomed", "--inject-fault", f"{stage}:hang")
         client = instance.start(*create)
@@ -99,7 +99,7 @@ def await_stage(events: Any, name: str, stage: str) -> None:
     while True:
         message = events.receive()
         if isinstance(message, wire.Item):
-            event = msgspec.msgpack.decode(message.item, type=AnyEvent)
+            event = msgspec.msgpack.decode(message.item, type=Recorded).event
             if isinstance(event, StageStarted) and (event.vm, event.stage) == (name, stage):
                 return
 
@@ -129,7 +129,7 @@ def test_a_start_that_fails(
 ) -> None:
     if hang:
         with instance.connect() as events:
-            events.begin(WatchEvents())
+            events.begin(ReadEvents(follow=True))
             instance.status()
             with instance.connect() as connection:
                 connection.begin(StartVm(idle, Fault(stage, hang=True)))
@@ -149,7 +149,7 @@ def test_after_all_that_it_starts(instance: Instance, idle: str, traces: Traces)
 
 def test_the_vmm_dies_while_the_guest_boots(instance: Instance, traces: Traces) -> None:
     with instance.connect() as events:
-        events.begin(WatchEvents())
+        events.begin(ReadEvents(follow=True))
         instance.status()
         client = instance.start("vm", "create", "--name", "doomed")
         await_stage(events, "doomed", "agent")

@@ -14,9 +14,9 @@ import pytest
 from banger.client.connection import Connection
 from banger.kernel import wire
 from banger.kernel.message import Event
-from banger.model.events import AnyEvent
+from banger.model.events import Recorded
 from banger.model.firewall import FirewallRestored
-from banger.model.requests import WatchEvents
+from banger.model.requests import ReadEvents
 from tests.vm.conftest import NewInstance
 from tests.vm.instance import Instance, wait_until
 
@@ -104,7 +104,7 @@ def test_flushed_rules_come_back(instance: Instance, box: str) -> None:
     before = ruleset(instance)
     assert before
     with instance.connect() as events:
-        events.begin(WatchEvents())
+        events.begin(ReadEvents(follow=True))
         instance.status()
         instance.tool("nft", "flush", "ruleset")
         wait_until(lambda: ruleset_like(ruleset(instance), before), RESTORED_WITHIN_S, "the rules")
@@ -116,7 +116,7 @@ def await_event(connection: Connection, wanted: type[Event]) -> None:
     while True:
         message = connection.receive()
         if isinstance(message, wire.Item) and isinstance(
-            msgspec.msgpack.decode(message.item, type=AnyEvent), wanted
+            msgspec.msgpack.decode(message.item, type=Recorded).event, wanted
         ):
             return
 

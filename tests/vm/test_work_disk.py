@@ -55,7 +55,7 @@ def test_its_size_and_what_it_takes(instance: Instance, worker: str) -> None:
     disk = instance.record(worker).with_name("work.qcow2")
     # The guest grew the file system; nothing was copied.
     assert disk.stat().st_blocks * 512 < 4 * MIB
-    events = instance.paths.lifecycle_log.read_text().splitlines()
+    events = instance.paths.event_log.read_text().splitlines()
     told = [
         event["text"]
         for event in map(json.loads, events)
