@@ -22,10 +22,11 @@ from banger.kernel.errors import (
     CorruptRecord,
     IllegalState,
     NotFound,
+    UsageError,
 )
 from banger.kernel.message import Fault, Request
 from banger.kernel.supervisor import Child, Supervisor
-from banger.model.names import make_up_name
+from banger.model.names import RESERVED_NAMES, make_up_name
 from banger.model.vm import Labels, OptionValues, VmRecord, VmSpec, VmState, VmView
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,11 @@ class Fleet(Actor):
 
     async def _create(self, request: CreateVm, envelope: Envelope[VmView]) -> None:
         name = request.name
+        if name in RESERVED_NAMES:
+            raise UsageError(
+                f"a VM can't be called {name!r}: that is every machine's name for itself",
+                hint="choose another name",
+            )
         if name in self._vms:
             raise Conflict(
                 f"VM {name!r} exists already",

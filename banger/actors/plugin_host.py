@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import trio
 from banger.actors import fleet, vm_requests
 from banger.actors.firewall import PinTap, PutRules, RemoveRules, UnpinTap
 from banger.actors.tap_pool import GetNetwork
+from banger.capabilities import guard
 from banger.capabilities.host import CommandResult, OwnSettings, Vm
 from banger.capabilities.options import Options
 from banger.capabilities.registry import Registry
@@ -23,12 +24,13 @@ from banger.host.keys import InstallationKey, KeyPair
 from banger.host.paths import Paths, make_private
 from banger.kernel.actor import Ref
 from banger.kernel.bus import Bus
-from banger.kernel.errors import HostNotReady, TimedOut, UsageError
+from banger.kernel.errors import BangerError, HostNotReady, TimedOut, UsageError
 from banger.model.events import PluginEvent
 from banger.model.firewall import Pin, Rules
 from banger.model.network import Network
 from banger.model.requests import Exec
 from banger.model.settings import Settings
+from banger.model.vm import OptionValues
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +105,23 @@ class PluginHost:
                 found.append((seen.vm, options))
         return found
 
-    async def change_options(self, vm_name: str, options: dict[str, Any]) -> None:
-        assert self._daemon.fleet is not None
+    async def change_options(
+        self, vm_name: str, options: dict[str, Any] | Callable[[Any], dict[str, Any]]
+    ) -> None:
+        registry, capability = self._daemon.registry, self._capability
+        assert self._daemon.fleet is not None and registry is not None
+
+        def given(recorded: OptionValues) -> OptionValues:
+            if not callable(options):
+                return {capability: options}
+            now = registry.options(capability, recorded)
+            try:
+                return {capability: guard.call(lambda: options(now))}
+            except guard.Misbehaved as error:
+                raise BangerError(f"capability {capability!r}, changing options: {error}") from None
+
         ref = await self._daemon.fleet.ask(fleet.FindVm(vm_name))
-        await ref.ask(vm_requests.Change(options={self._capability: options}))
+        await ref.ask(vm_requests.Change(options=given))
 
     def service(self, name: str) -> Ref:
         return self._daemon.services[self._capability, name]

@@ -26,7 +26,8 @@ async def change(
     request: Change = envelope.request
     before = standing.record
     labels = {k: v for k, v in {**before.labels, **request.labels}.items() if v is not None}
-    options = services.capabilities.change(before.options, request.options)
+    given = request.options(before.options) if callable(request.options) else request.options
+    options = services.capabilities.change(before.options, given)
     async with runtime.cleaning:
         spec = _changed_spec(standing, request.shape)
         after = msgspec.structs.replace(before, spec=spec, labels=labels, options=options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from banger.actors.console import Console
@@ -42,12 +44,13 @@ class Change(Request[VmView], frozen=True):
     """Set the shape, labels (None removes one) and options of capabilities.
 
     ``shape`` has fields of `VmSpec`, those to be changed; the VM must be stopped for it.
+    ``options`` may be a function of the recorded ones, called when nobody else can change them.
     Abandoned, it is undone, but for a disk that has grown.
     """
 
     shape: dict[str, int] = {}
     labels: dict[str, str | None] = {}
-    options: OptionValues = {}
+    options: OptionValues | Callable[[OptionValues], OptionValues] = {}
 
 
 class Seen(msgspec.Struct, frozen=True):

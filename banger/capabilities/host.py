@@ -118,8 +118,13 @@ class Host(Protocol):
         """All VMs with their options of this capability."""
         ...
 
-    async def change_options(self, vm_name: str, options: dict[str, Any]) -> None:
+    async def change_options(
+        self, vm_name: str, options: dict[str, Any] | Callable[[Any], dict[str, Any]]
+    ) -> None:
         """As ``vm set`` does: these fields of the capability's options, by name.
+
+        A function is given the present options and returns such fields; nobody changes them
+        in between. It must neither wait nor block; what it raises is raised here.
 
         Raises `NotFound`, `UsageError`, `IllegalState`, and whatever the hooks raise.
         """

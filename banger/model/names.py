@@ -18,6 +18,9 @@ NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z"
 VmName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=63)]
 ImageName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=63)]
 
+RESERVED_NAMES = frozenset({"localhost"})
+"""A VM of such a name would stand for the guest itself in every guest, and for the host here."""
+
 _name = re.compile(NAME_PATTERN)
 
 _ADJECTIVES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,8 +105,12 @@ class FakeHost:
         await trio.lowlevel.checkpoint()
         return [(known.vm, known.options_of(self._name)) for known in self.known.values()]
 
-    async def change_options(self, vm_name: str, options: dict[str, Any]) -> None:
-        await self._find(vm_name).set_options(self._name, options)
+    async def change_options(
+        self, vm_name: str, options: dict[str, Any] | Callable[[Any], dict[str, Any]]
+    ) -> None:
+        known = self._find(vm_name)
+        fields = options(known.options_of(self._name)) if callable(options) else options
+        await known.set_options(self._name, fields)
 
     def service(self, name: str) -> Ref:
         if name not in self.services:

@@ -215,7 +215,8 @@ async def test_several_vms_and_changes_by_the_capability_itself(tmp_path: Path) 
         await daemon.create("two", {"port": 2})
         with pytest.raises(Conflict, match="exists"):
             await daemon.create("two")
-        await daemon.host.change_options("one", {"port": 7})
+        await daemon.host.change_options("one", {"port": 6})
+        await daemon.host.change_options("one", lambda now: {"port": now.port + 1})
         assert [(vm.name, o.port) for vm, o in await daemon.host.vms()] == [("one", 7), ("two", 2)]
         assert len({vm.id for vm, _ in await daemon.host.vms()}) == 2
 

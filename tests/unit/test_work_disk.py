@@ -150,5 +150,17 @@ async def test_a_vm_without_one(tmp_path: Path) -> None:
             await vm.change(enabled=True)
 
 
+async def test_a_size_without_a_disk(tmp_path: Path) -> None:
+    put_seed(tmp_path)
+    with pytest.raises(UsageError, match="--work-size 20G"):
+        async with life(WorkDisk, tmp_path, {"enabled": False, "size": "20G"}):
+            pass
+    async with life(WorkDisk, tmp_path, {"enabled": False}) as vm:
+        with pytest.raises(UsageError, match="this VM has none"):
+            await vm.change(size="20G")
+        await vm.stop()
+        await vm.start()
+
+
 async def test_conformance(tmp_path: Path) -> None:
     await conformance(WorkDisk, tmp_path, settings={"enabled": False})

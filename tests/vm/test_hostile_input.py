@@ -39,6 +39,12 @@ def test_bad_names(instance: Instance, name: str) -> None:
     assert instance.names() == before
 
 
+def test_a_name_that_is_every_machine_s_own(instance: Instance) -> None:
+    message = instance.error("vm", "create", "localhost", "--no-start", code=2)
+    assert "can't be called 'localhost'" in message
+    assert "localhost" not in instance.names()
+
+
 @pytest.mark.parametrize("name", ["a", "0", "x" * 63, "a--b", "debian"])
 def test_odd_but_legal_names(instance: Instance, name: str) -> None:
     instance.create(name, "--no-start")

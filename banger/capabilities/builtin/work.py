@@ -16,7 +16,7 @@ from banger.kernel.errors import UsageError
 from banger.model.machine import DiskFormat, Drive
 from banger.model.settings import Setting
 from banger.model.sizes import parse_size
-from banger.model.vm import DISK_BYTES_MAX, DISK_BYTES_MIN
+from banger.model.vm import DISK_BYTES_MAX, DISK_BYTES_MIN, VmState
 
 SERIAL = "work"
 PLACE = "/root"
@@ -66,6 +66,10 @@ class WorkDisk(Capability[WorkOptions]):
         except ValueError as error:
             raise UsageError(f"setting capabilities.work.size: {error}") from None
 
+    async def admit(self, vm: Vm, options: WorkOptions) -> None:
+        if vm.state is VmState.CREATING and options.size != self.defaults().size:
+            _check_size_has_a_disk(options)
+
     async def prepare(self, vm: Vm, options: WorkOptions, step: Step) -> None:
         if not options.enabled:
             return
@@ -112,11 +116,21 @@ class WorkDisk(Capability[WorkOptions]):
                 f"VM {vm.name!r} was made with{'' if before.enabled else 'out'} a work disk",
                 hint="its /root would seem to be empty: make a new VM, and copy what you need",
             )
+        if options.size != before.size:
+            _check_size_has_a_disk(options)
         if options.size_bytes < before.size_bytes and disk.exists():
             raise UsageError(
                 f"--work-size {options.size} is less than the {before.size} the disk has",
                 hint="a disk can grow, never shrink",
             )
+
+
+def _check_size_has_a_disk(options: WorkOptions) -> None:
+    if not options.enabled:
+        raise UsageError(
+            f"--work-size {options.size} is the size of a work disk, and this VM has none",
+            hint="leave --work-size out; --disk is the size of the root disk",
+        )
 
 
 def work_disk(directory: Path) -> Path:

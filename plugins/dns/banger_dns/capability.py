@@ -131,6 +131,8 @@ def _zone(text: str) -> str:
         labels = labels_of(text)
         if labels[-1] == b"arpa":
             raise ValueError("arpa belongs to the Internet")
+        if labels[-1] == b"localhost":
+            raise ValueError("localhost is every machine's name for itself")
     except ValueError as error:
         raise UsageError(
             f"setting capabilities.dns.zone: {text!r}: {error}", hint="write it like 'vm'"

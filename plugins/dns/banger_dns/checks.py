@@ -49,13 +49,17 @@ class DnsChecks(Capability[DnsOptions]):
         host = Check("dns-host", lambda: self._check_host(host))
         return server, resolvers, zone, names, host
 
-    async def _check_server(self, check: Check) -> Sequence[Finding]:
+    async def _settled(self) -> Status:
         status: Status = await self.server.ask(GetStatus())
         with trio.move_on_after(LOOK_UP_S):
             # A daemon that was started for this very check has just begun.
             while not status.settled:
                 await trio.sleep(0.05)
                 status = await self.server.ask(GetStatus())
+        return status
+
+    async def _check_server(self, check: Check) -> Sequence[Finding]:
+        status = await self._settled()
         if status.network is None:
             why = status.problem or NOT_YET
             text = f"there is no network to answer in: {why}"
@@ -75,7 +79,18 @@ class DnsChecks(Capability[DnsOptions]):
         return found
 
     async def _check_resolvers(self, check: Check) -> Sequence[Finding]:
-        status: Status = await self.server.ask(GetStatus())
+        status = await self._settled()
+        ours = {(each.address, each.port) for each in status.listeners}
+        resolvers = self.resolvers()
+        loops = [each for each in resolvers if (each.address, each.port) in ours]
+        if loops:
+            finding = check.failed if len(loops) == len(resolvers) else check.warning
+            return [
+                finding(
+                    f"all other names are asked of {', '.join(map(str, loops))}: banger itself",
+                    "set capabilities.dns.upstream to another server, or to '' for the host's own",
+                )
+            ]
         if status.resolvers:
             return [check.ok(f"all other names are asked of {', '.join(status.resolvers)}")]
         return [

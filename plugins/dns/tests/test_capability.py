@@ -181,6 +181,7 @@ async def test_names_after_a_restart_of_the_daemon(daemon: DnsDaemon) -> None:
     [
         ({"zone": ""}, "not a host name"),
         ({"zone": "10.in-addr.arpa"}, "arpa"),
+        ({"zone": "localhost"}, "every machine's name for itself"),
         ({"port": 65536}, "65536 is no port"),
         ({"upstream": "one.one"}, "'one.one' is no address"),
     ],

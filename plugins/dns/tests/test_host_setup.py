@@ -256,6 +256,18 @@ async def test_no_resolver_is_a_warning(
     assert found == level
 
 
+async def test_a_resolver_that_is_ourselves(tmp_path: Path) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        free_port = sock.getsockname()[1]
+    ours = f"127.0.0.1:{free_port}"
+    for upstream, level in ((ours, "failed"), (f"192.0.2.53,{ours}", "warning")):
+        daemon = DnsDaemon(tmp_path / level, {"upstream": upstream, "port": free_port})
+        async with daemon.serving():
+            ((found, summary),) = await daemon.findings("dns-resolvers")
+        assert (found, "banger itself" in summary) == (level, True)
+
+
 @pytest.mark.parametrize(
     ("address", "level"), [("192.0.2.1", "finds names"), ("192.0.2.2", "does not look up")]
 )

@@ -30,7 +30,7 @@ from banger_nat.port_commands import PortCommands
 from banger_nat.ports import HeldPorts
 from banger_nat.rules import rules_for
 from banger_nat.sysctls import FORWARD, Sysctls, route_localnet
-from banger_nat.uplink import UplinkWatch, default_interfaces
+from banger_nat.uplink import UplinkWatch, default_interfaces, interfaces
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,14 @@ class Nat(PortCommands):
     # --- hooks ---
 
     async def admit(self, vm: Vm, options: NatOptions) -> None:
+        if vm.state is VmState.CREATING:
+            _check_egress(options)
+        for each in options.published:
+            if each.address.is_multicast or each.address.is_reserved:
+                raise UsageError(
+                    f"can't publish port {each.place}: no host has the address {each.address}",
+                    hint="'ip -4 address' shows this host's; without an address it is all of them",
+                )
         if vm.state not in _AT_REST:
             await self._ports.check(vm, options.published)
 
@@ -89,6 +97,8 @@ class Nat(PortCommands):
         await self._apply(vm, options)
 
     async def changed(self, vm: Vm, before: NatOptions, options: NatOptions, step: Step) -> None:
+        if options.egress != before.egress:
+            _check_egress(options)
         if not vm.tap:
             return
         step.undo(partial(self._return_to, vm, before))
@@ -198,6 +208,17 @@ class Nat(PortCommands):
         found = self._find_uplinks()
         if found is None:
             return [check.ok("VMs with NAT leave by every interface but the bridge")]
+        there = found if self._wanted_uplinks == AUTO else interfaces()
+        missing = [name for name in found if name not in there]
+        if missing:
+            finding = check.failed if missing == list(found) else check.warning
+            return [
+                finding(
+                    f"there is no interface {', '.join(missing)}, which the setting "
+                    "capabilities.nat.interface names as the way out of VMs with NAT",
+                    "name one that 'ip link' shows, or set it to 'auto'",
+                )
+            ]
         if found:
             return [check.ok(f"VMs with NAT leave by {', '.join(found)}")]
         return [
@@ -223,3 +244,11 @@ class Nat(PortCommands):
     async def _fix_forwarding(self) -> str:
         turned_on = await self._sysctls.turn_on()
         return f"turned on: {', '.join(turned_on)}" if turned_on else "nothing was off"
+
+
+def _check_egress(options: NatOptions) -> None:
+    if options.egress and not options.enabled and options.reachable_with_nat:
+        raise UsageError(
+            "--egress says what a VM may reach by NAT, and this one has none",
+            hint="give --nat, or leave --egress out",
+        )

@@ -47,7 +47,11 @@ class NatOptions(Options, frozen=True):
 
     @property
     def reachable(self) -> tuple[Egress, ...]:
-        return parse_egress(self.egress) if self.enabled else ()
+        return self.reachable_with_nat if self.enabled else ()
+
+    @property
+    def reachable_with_nat(self) -> tuple[Egress, ...]:
+        return parse_egress(self.egress)
 
     @property
     def published(self) -> tuple[Publication, ...]:

@@ -131,10 +131,13 @@ class PortCommands(Capability[NatOptions]):
         change: Callable[[Sequence[Publication]], list[Publication]],
     ) -> int:
         name = call.parameters["name"]
+
+        def edit(now: NatOptions) -> dict[str, list[str]]:
+            return {"publish": [str(each) for each in change(now.published)] or [NOTHING]}
+
+        # Two at once would refuse one another: a VM is changed by one at a time.
         async with self._editing:
-            changed = change((await self._options(name)).published)
-            texts = [str(each) for each in changed] or [NOTHING]
-            await self.host.change_options(name, {"publish": texts})
+            await self.host.change_options(name, edit)
             await _show(call, _listed(name, await self._options(name)))
         return 0
 

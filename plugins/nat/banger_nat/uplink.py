@@ -59,6 +59,11 @@ def default_interfaces() -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 
 
+def interfaces() -> frozenset[str]:
+    """The names of those there are."""
+    return frozenset(name for _, name in socket.if_nameindex())
+
+
 def parse_default(message: bytes) -> DefaultRoute | None:
     """A ``struct rtmsg`` with its attributes; None unless it is a usable default route of the
     main table."""

@@ -103,6 +103,54 @@ async def test_an_interface_that_was_chosen(machine: Machine, tmp_path: Path) ->
         FakeDaemon(Nat, tmp_path / "3", settings={"interface": 'eth0" accept'})
 
 
+@pytest.mark.parametrize(
+    ("interface", "level", "word"),
+    [
+        ("all", Level.OK, "every interface"),
+        ("lo", Level.OK, "leave by lo"),
+        ("lo,no-such0", Level.WARNING, "no interface no-such0"),
+        ("no-such0", Level.FAILED, "no interface no-such0"),
+    ],
+)
+async def test_an_interface_that_is_not_there_is_a_finding(
+    machine: Machine, tmp_path: Path, interface: str, level: Level, word: str
+) -> None:
+    daemon = FakeDaemon(Nat, tmp_path, settings={"interface": interface})
+    (finding,) = await daemon.capability.checks()[0].run()
+    assert finding.level is level
+    assert word in finding.summary
+
+
+@pytest.mark.parametrize("address", ["224.0.0.1", "239.1.2.3", "255.255.255.255", "240.0.0.1"])
+async def test_an_address_that_no_host_has_is_refused(daemon: FakeDaemon, address: str) -> None:
+    publish = [f"{address}:8080:80"]
+    with pytest.raises(UsageError, match=f"no host has the address {address}"):
+        await daemon.create("web", {"publish": publish}, start=False)
+    assert daemon.host.state() == {} and not daemon.lives
+    vm = await daemon.create("web", start=False)
+    with pytest.raises(UsageError, match="no host has"):
+        await vm.change(publish=publish)
+    await vm.delete()
+
+
+async def test_egress_without_nat_is_refused(daemon: FakeDaemon) -> None:
+    """But what a VM had stays with it when its NAT is turned off."""
+    egress = ["10.0.0.0/8"]
+    with pytest.raises(UsageError, match="--egress"):
+        await daemon.create("web", {"enabled": False, "egress": egress})
+    assert daemon.host.state() == {} and not daemon.lives
+    vm = await daemon.create("web", {"egress": egress})
+    await vm.change(enabled=False)
+    with pytest.raises(UsageError, match="--egress"):
+        await vm.change(egress=["192.0.2.0/24"])
+    await vm.stop()
+    await vm.start()
+    await vm.change(enabled=True)
+    assert "10.0.0.0/8" in rules_of(vm).forward[0]
+    await vm.change(enabled=False, egress=["none"])
+    await vm.delete()
+
+
 async def test_a_taken_port_is_refused_before_anything_is_made(
     daemon: FakeDaemon, taken: int
 ) -> None:
@@ -273,6 +321,21 @@ async def test_ports_are_added_listed_and_removed(daemon: FakeDaemon, free_port:
     assert not rules_of(vm).output
     for each in list(daemon.lives.values()):
         await each.delete()
+
+
+async def test_ports_added_and_set_at_once_are_all_there(daemon: FakeDaemon) -> None:
+    """Adding decides on what the VM has at that moment, not on what it had before."""
+    vm = await daemon.create("web", start=False)
+    change_options = daemon.host.change_options
+
+    async def after_others(name: str, options: Any) -> None:
+        await vm.change(publish=["0.0.0.0:1:1/tcp"])
+        await change_options(name, options)
+
+    daemon.host.change_options = after_others  # type: ignore[method-assign,assignment]
+    document, _ = await run(daemon, "port_add", name="web", ports=["2:2"])
+    assert [port.host_port for port in document] == [1, 2]
+    await vm.delete()
 
 
 @pytest.mark.parametrize(
