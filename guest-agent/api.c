@@ -6,6 +6,7 @@
 #include "configure.h"
 #include "exec.h"
 #include "files.h"
+#include "freeze.h"
 #include "health.h"
 #include "http.h"
 #include "machine_clock.h"
@@ -36,6 +37,7 @@ static const struct route {
 	{ "PUT", "/v1/directory", directory_put },
 	{ "POST", "/v1/configure", configure_handle },
 	{ "GET", "/v1/configured", configured_handle },
+	{ "POST", "/v1/freeze", freeze_handle },
 	{ "PUT", "/v1/clock", machine_clock_handle },
 	{ "POST", "/v1/poweroff", poweroff_handle },
 	{ "POST", "/v1/reboot", reboot_handle },

@@ -8,26 +8,33 @@
 #include "parts.h"
 #include "rootpath.h"
 #include "state.h"
+#include "tell.h"
+
+/* A part may change the running machine, and is then applied in a guest only; or it may be something
+ * that services keep in memory. */
+enum { MACHINE = 1, IDENTITY = 2 };
 
 /* In the order in which they are applied: first what others are written onto. */
 static const struct part {
 	const char *name;
 	void (*apply)(const struct json *root, const struct json *value, struct report *report);
-	bool machine;		/* changes the running machine: only in a guest */
+	int kind;
 } parts[] = {
-	{ "entropy", part_entropy, true },
-	{ "mounts", part_mounts, true },
-	{ "unnest", part_unnest, false },
-	{ "grow_root", part_grow_root, true },
-	{ "hostname", part_hostname, false },
-	{ "machine_id", part_machine_id, false },
-	{ "interfaces", part_interfaces, true },
-	{ "resolvers", part_resolvers, false },
-	{ "hosts", part_hosts, false },
-	{ "authorized_keys", part_authorized_keys, false },
-	{ "files", part_files, false },
-	{ "environment", part_environment, false },
-	{ "first_boot", part_first_boot, true },
+	{ "unix_ns", part_unix_ns, MACHINE },
+	{ "entropy", part_entropy, MACHINE },
+	{ "mounts", part_mounts, MACHINE },
+	{ "unnest", part_unnest, 0 },
+	{ "grow_root", part_grow_root, MACHINE },
+	{ "hostname", part_hostname, 0 },
+	{ "machine_id", part_machine_id, IDENTITY },
+	{ "boot_id", part_boot_id, MACHINE | IDENTITY },
+	{ "interfaces", part_interfaces, MACHINE },
+	{ "resolvers", part_resolvers, 0 },
+	{ "hosts", part_hosts, 0 },
+	{ "authorized_keys", part_authorized_keys, 0 },
+	{ "files", part_files, 0 },
+	{ "environment", part_environment, 0 },
+	{ "first_boot", part_first_boot, MACHINE },
 };
 
 enum { PARTS = sizeof parts / sizeof *parts };
@@ -40,8 +47,10 @@ static bool is_known(const char *name)
 	return strcmp(name, "version") == 0 || strcmp(name, "search") == 0;
 }
 
-static void apply_parts(const struct json *root, struct report *report, struct buffer *applied)
+/* Was anything applied that services keep in memory? */
+static bool apply_parts(const struct json *root, struct report *report, struct buffer *applied)
 {
+	bool identity = false;
 	for (struct json *member = root->first; member; member = member->next) {
 		report->part = member->key;
 		if (!is_known(member->key))
@@ -49,14 +58,16 @@ static void apply_parts(const struct json *root, struct report *report, struct b
 	}
 	for (size_t i = 0; i < PARTS; i++) {
 		struct json *value = json_get(root, parts[i].name);
-		if (!value || (parts[i].machine && !is_guest()))
+		if (!value || ((parts[i].kind & MACHINE) && !is_guest()))
 			continue;
 		int before = report->failures;
 		report->part = parts[i].name;
 		parts[i].apply(root, value, report);
+		identity |= parts[i].kind & IDENTITY;
 		if (report->failures == before)
 			buffer_printf(applied, applied->length ? ",\"%s\"" : "\"%s\"", parts[i].name);
 	}
+	return identity;
 }
 
 static int refuse(struct buffer *result, const char *why)
@@ -67,7 +78,7 @@ static int refuse(struct buffer *result, const char *why)
 	return 400;
 }
 
-int configure_apply(char *text, size_t length, struct buffer *result)
+int configure_apply(char *text, size_t length, struct buffer *result, bool *identity)
 {
 	const char *why;
 	struct report report = { 0 };
@@ -81,7 +92,7 @@ int configure_apply(char *text, size_t length, struct buffer *result)
 		return refuse(result, "a configuration of version 1 is expected");
 	}
 	state_lock();
-	apply_parts(root, &report, &applied);
+	*identity = apply_parts(root, &report, &applied);
 	buffer_printf(result, "{\"applied\":[%s]", applied.data ? applied.data : "");
 	if (report.failures)
 		buffer_printf(result, ",\"failed\":[%s]", report.failed.data ? report.failed.data : "");
@@ -107,9 +118,12 @@ void configure_handle(struct request *request)
 	}
 	if (!http_json_body(request, &body))
 		return;
-	int status = configure_apply(body.data, body.length, &result);
+	bool identity = false;
+	int status = configure_apply(body.data, body.length, &result, &identity);
 	buffer_free(&body);
 	http_reply(request, status, &result);
+	if (identity && is_guest())
+		tell_services();
 }
 
 void configured_handle(struct request *request)

@@ -94,6 +94,7 @@ static void enter_root(void)
 static void become_agent(struct buffer *config, int ready, int stage)
 {
 	struct buffer result = { 0 };
+	bool identity;
 	title_set("banger-agent");
 	/* Out of init's session and off the console: nothing here may hang on either. */
 	setsid();
@@ -112,7 +113,7 @@ static void become_agent(struct buffer *config, int ready, int stage)
 	terminal_mount_when_missing();
 	children_begin();
 	net_set_up_loopback();
-	if (config->length && configure_apply(config->data, config->length, &result) != 200)
+	if (config->length && configure_apply(config->data, config->length, &result, &identity) != 200)
 		log_line("banger-init: configuration: %s", result.data ? result.data : "out of memory");
 	buffer_free(&result);
 	buffer_free(config);

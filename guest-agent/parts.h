@@ -30,12 +30,14 @@ bool part_is_strings(const struct json *value, struct report *report);
 bool part_is_name(const char *text);
 bool part_is_address(const char *text);
 
+void part_unix_ns(const struct json *root, const struct json *value, struct report *report);
 void part_entropy(const struct json *root, const struct json *value, struct report *report);
 void part_mounts(const struct json *root, const struct json *value, struct report *report);
 void part_unnest(const struct json *root, const struct json *value, struct report *report);
 void part_grow_root(const struct json *root, const struct json *value, struct report *report);
 void part_hostname(const struct json *root, const struct json *value, struct report *report);
 void part_machine_id(const struct json *root, const struct json *value, struct report *report);
+void part_boot_id(const struct json *root, const struct json *value, struct report *report);
 void part_interfaces(const struct json *root, const struct json *value, struct report *report);
 void part_resolvers(const struct json *root, const struct json *value, struct report *report);
 void part_hosts(const struct json *root, const struct json *value, struct report *report);

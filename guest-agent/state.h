@@ -1,4 +1,4 @@
-/* What all processes of the agent share: a small mapping and two texts behind memfds. */
+/* What all processes of the agent share: a small mapping and a few texts behind memfds. */
 #ifndef STATE_H
 #define STATE_H
 #include <stdatomic.h>
@@ -16,11 +16,12 @@ enum {
 struct state {
 	atomic_int system_stage;	/* 0: early; a futex */
 	atomic_bool agent_is_init;
+	atomic_uint telling;		/* counts up when services are to be told of an identity */
 	atomic_bool in_slot[STATE_SLOTS];	/* a command runs in that worker */
 };
 
-/* `STATE_ENVIRONMENT` holds "NAME=value" texts, each with its NUL. */
-enum state_text { STATE_ENVIRONMENT, STATE_CONFIGURED, STATE_TEXTS };
+/* `STATE_ENVIRONMENT` holds "NAME=value" texts, `STATE_PARKED_TIMERS` names of units, each with its NUL. */
+enum state_text { STATE_ENVIRONMENT, STATE_CONFIGURED, STATE_PARKED_TIMERS, STATE_TEXTS };
 
 extern struct state *state;
 

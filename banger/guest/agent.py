@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from banger.guest.link import AgentLink
-from banger.kernel.errors import GuestError
+from banger.kernel.errors import GuestError, UsageError
 from banger.kernel.wire import BAD_BYTES
 from banger.model.guest import GuestConfig
 from banger.model.requests import DirectoryEntry, FileInfo, GuestHealth
@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 ENTRIES_LIMIT = 1 << 16
 NOTES_LIMIT = 16
+FREEZE_S = 180.0
+"""How long a settled guest may take to zero its memory, at most."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -42,6 +44,11 @@ class _Entry(msgspec.Struct, frozen=True):
 
 class _Entries(msgspec.Struct, frozen=True):
     entries: list[_Entry]
+
+
+class _Frozen(msgspec.Struct, frozen=True):
+    zeroed_bytes: Count
+    took_ms: Count
 
 
 class _FailedPart(msgspec.Struct, frozen=True):
@@ -83,6 +90,25 @@ async def configure(link: AgentLink, config: GuestConfig) -> None:
         _check_applied(
             await connection.request("POST", "/v1/configure", body=msgspec.json.encode(config))
         )
+
+
+async def freeze(link: AgentLink, timeout_s: float) -> tuple[int, int]:
+    """Make the guest a template: settled, without an identity, its free memory zeroed.
+
+    Returns the bytes zeroed and the milliseconds it took. Raises `GuestError` when the guest has
+    not settled after ``timeout_s``, which says what it still does. Stop the machine next; a guest
+    that was asked to freeze is good for nothing but a template.
+    """
+    body = msgspec.json.encode({"timeout_ms": int(timeout_s * 1000)})
+    async with link.control() as connection:
+        try:
+            reply = await connection.request(
+                "POST", "/v1/freeze", body=body, answer_s=timeout_s + FREEZE_S
+            )
+        except UsageError as error:
+            raise GuestError(f"the guest can't be frozen: {error.message}") from None
+    found = _decode(reply, _Frozen)
+    return found.zeroed_bytes, found.took_ms
 
 
 async def set_clock(link: AgentLink, unix_ns: int) -> None:

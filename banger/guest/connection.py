@@ -47,6 +47,7 @@ class AgentConnection:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+        self._patience_s = ANSWER_DEADLINE_S
 
     async def aclose(self) -> None:
         await trio.aclose_forcefully(self._stream)
@@ -78,9 +79,16 @@ class AgentConnection:
         self._end_exchange()
 
     async def request(
-        self, method: str, target: str, *, headers: Headers = (), body: bytes = b""
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Headers = (),
+        body: bytes = b"",
+        answer_s: float = ANSWER_DEADLINE_S,
     ) -> bytes:
-        """A whole request and its whole reply (at most `JSON_LIMIT_BYTES`).
+        """A whole request and its whole reply (at most `JSON_LIMIT_BYTES`), which begins within
+        ``answer_s``.
 
         Raises `AgentFailure` for an error status.
         """
@@ -88,7 +96,11 @@ class AgentConnection:
         if body:
             await self.send_body(body)
         await self.end_body()
-        await self._response()
+        self._patience_s = answer_s
+        try:
+            await self._response()
+        finally:
+            self._patience_s = ANSWER_DEADLINE_S
         reply = await self._body(JSON_LIMIT_BYTES)
         self._end_exchange()
         return reply
@@ -212,9 +224,9 @@ class AgentConnection:
 
     async def _receive(self) -> bytes:
         """Like `_receive_some`, for an agent that has been asked something."""
-        with trio.move_on_after(ANSWER_DEADLINE_S):
+        with trio.move_on_after(self._patience_s):
             return await self._receive_some()
-        raise silent()
+        raise silent(self._patience_s)
 
     async def _receive_some(self) -> bytes:
         try:
@@ -235,10 +247,10 @@ class AgentConnection:
             raise ConnectionLost("the connection to the guest agent was lost") from None
 
 
-def silent() -> ConnectionLost:
+def silent(seconds: float = ANSWER_DEADLINE_S) -> ConnectionLost:
     """For an agent that says nothing."""
     return ConnectionLost(
-        f"the guest's agent does not answer for {ANSWER_DEADLINE_S:.0f} s",
+        f"the guest's agent does not answer for {seconds:.0f} s",
         hint="the guest may hang, or its agent was ended; a restart of the VM brings it back",
     )
 

@@ -21,6 +21,8 @@ class Interface(_Part, frozen=True):
     address: str
     """With prefix length: ``172.31.0.5/22``."""
     gateway: str = ""
+    template_mac: str = ""
+    """The card's MAC so far, in a guest restored from a template: it is given ``mac``."""
 
 
 class HostsEntry(_Part, frozen=True):
@@ -69,3 +71,9 @@ class GuestConfig(_Part, frozen=True):
     environment: dict[str, str] = {}
     first_boot: list[list[str]] = []
     grow_root: bool = False
+    entropy: bytes = b""
+    """32 to 512 random bytes for the kernel's generator; copies of a template need it."""
+    boot_id: str = ""
+    """A UUID shown as the kernel's boot id, in a guest restored from a template."""
+    unix_ns: int = 0
+    """The time of day, for a guest whose clock stood still."""

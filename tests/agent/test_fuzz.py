@@ -56,6 +56,7 @@ SEEDS = [
     request("PUT", "/v1/directory?path=/d&mode=0755"),
     request("PUT", "/v1/clock", b'{"unix_ns":1800000000000000000}'),
     request("POST", "/v1/configure", json.dumps(CONFIG).encode()),
+    request("POST", "/v1/freeze", b'{"timeout_ms":5}'),
     request("POST", "/v1/exec", EXEC, "Connection: Upgrade", "Upgrade: banger-exec"),
     request("POST", "/v1/poweroff"),
     b"\x01\x00\x00\x00\x03abc\x02\x00\x00\x00\x00\x04\x00\x00\x00\x01\x0f",

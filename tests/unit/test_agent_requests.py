@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
 from banger.guest import agent
 from banger.guest.connection import AgentFailure
@@ -314,3 +315,32 @@ async def test_chunks_can_be_left_early() -> None:
         async with agent.open_file(link, "/f") as (_, chunks):
             async for _ in chunks:
                 raise ZeroDivisionError
+
+
+async def test_freeze_tells_what_was_zeroed() -> None:
+    frozen = reply(200, b'{"settled":true,"zeroed_bytes":4096,"took_ms":7}')
+    assert await agent.freeze(answering(frozen), 1) == (4096, 7)
+
+
+async def test_a_busy_guest_is_not_frozen() -> None:
+    busy = reply(409, b'{"error":"systemd is not up yet: starting","errno":16}')
+    with pytest.raises(GuestError, match="can't be frozen: systemd is not up yet: starting"):
+        await agent.freeze(answering(busy), 1)
+
+
+async def test_an_agent_that_is_silent_for_a_while_may_still_freeze(
+    autojump_clock: MockClock,
+) -> None:
+    pieces = [HEALTH, reply(200, b'{"settled":true,"zeroed_bytes":0,"took_ms":100000}')]
+
+    class Slow(Canned):
+        async def receive_some(self, max_bytes: int | None = None) -> bytes:
+            await trio.sleep(100)
+            return await super().receive_some(max_bytes)
+
+    async def dial(channel: int) -> trio.abc.Stream:
+        return Slow(pieces)
+
+    assert await agent.freeze(AgentLink(dial, 2), 60) == (0, 100000)
+    with pytest.raises(ConnectionLost, match="for 30 s"):
+        await agent.check_configured(AgentLink(dial, 2))
