@@ -7,6 +7,7 @@ its console is slowed down: it is read no faster than `RATE_BYTES_S`.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -29,6 +30,9 @@ class Console:
         self._older = directory / "console.log.1"
         self._grown = trio.Event()
         self._ended = False
+        self.used_at = -math.inf
+        """When the last reader left, on trio's clock; infinity while there is one."""
+        self._readers = 0
 
     async def record(self, machine: Machine) -> None:
         """Write down what the guest prints until the VMM closes the console."""
@@ -62,6 +66,7 @@ class Console:
         """What is kept, oldest first; with ``follow`` also what comes, until `end`."""
         # Both are opened before a slow reader gives them time to be replaced.
         older, file = _open(self._older), _open(self.path)
+        self._use(1)
         try:
             while older is not None and (data := older.read(CHUNK_BYTES)):
                 yield data
@@ -79,9 +84,14 @@ class Console:
                     return
                 await grown.wait()
         finally:
+            self._use(-1)
             for opened in (older, file):
                 if opened is not None:
                     opened.close()
+
+    def _use(self, more: int) -> None:
+        self._readers += more
+        self.used_at = math.inf if self._readers else trio.current_time()
 
     def tail(self, limit: int = 2000) -> str:
         """The last bytes, for error messages."""

@@ -26,6 +26,7 @@ from banger.kernel.errors import (
 )
 from banger.kernel.message import Fault, Request
 from banger.kernel.supervisor import Child, Supervisor
+from banger.model.lifetime import Lifetime
 from banger.model.names import RESERVED_NAMES, make_up_name
 from banger.model.vm import Labels, OptionValues, VmRecord, VmSpec, VmState, VmView
 
@@ -45,6 +46,7 @@ class CreateVm(Request[VmView], frozen=True):
     start: bool
     labels: Labels = {}
     options: OptionValues = {}
+    lifetime: Lifetime = Lifetime()
     fault: Fault | None = None
 
 
@@ -62,6 +64,12 @@ class DeleteVm(Request[None], frozen=True):
     """When it returns the name is free."""
 
     name: str
+
+
+class AwaitGone(Request[None], frozen=True):
+    """Returns when the VM that this actor is of has gone, and its name is free."""
+
+    vm: Ref
 
 
 class ListVms(Request[list[VmView]], frozen=True):
@@ -114,6 +122,11 @@ class Fleet(Actor):
                     await self._delete(child)
                     await self._ended(name, child)
                     envelope.reply(None)
+                case AwaitGone(ref):
+                    for name, child in [*self._vms.items()]:
+                        if child.ref is ref:
+                            await self._ended(name, child)
+                    envelope.reply(None)
                 case ListVms():
                     views = await self._ask_all(vm_requests.Describe())
                     envelope.reply(sorted(views, key=lambda view: view.name))
@@ -152,6 +165,7 @@ class Fleet(Actor):
             driver=self._services.driver.name,
             labels=request.labels,
             options=request.options,
+            lifetime=request.lifetime,
         )
         child = self._keep(name, record)
         try:

@@ -18,6 +18,8 @@ from banger.actors.console import Console
 from banger.actors.services import Services
 from banger.actors.shut_down import shut_down
 from banger.actors.vm_change import change
+from banger.actors.vm_lifetime import LifetimeWatch
+from banger.actors.vm_pause import let_go_on, pause, resume
 from banger.actors.vm_recovery import recover
 from banger.actors.vm_requests import (
     Change,
@@ -29,7 +31,9 @@ from banger.actors.vm_requests import (
     GetLinkForHooks,
     GetRecord,
     Look,
+    Pause,
     Restart,
+    Resume,
     Seen,
     Start,
     Stop,
@@ -49,7 +53,7 @@ from banger.kernel.errors import BangerError, IllegalState, VmmError
 from banger.kernel.message import Fault, Request
 from banger.kernel.stages import Stage, StageTiming, run_stages, undo_stages
 from banger.model.events import OperationEnded, StageFinished, StageStarted, VmGone
-from banger.model.vm import Verb, VmRecord, VmState, VmView, guard
+from banger.model.vm import AT_REST, Verb, VmRecord, VmState, VmView, guard
 
 Operation = Callable[[], Awaitable[None]]
 
@@ -64,7 +68,8 @@ class VmActor(Actor):
         self._fresh = fresh
         self._console = Console(services.store.directory(name))
         self._coming_up: BringUp | None = None
-        self._changing = False
+        self._busy = ""
+        """What is being done to the VM while its state stays: "changed", "paused" …"""
 
     async def run(self, inbox: Inbox) -> None:
         record = self._fresh
@@ -75,9 +80,14 @@ class VmActor(Actor):
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                self._runtime = Runtime(self._services, self._standing, watch, nursery)
+                self._runtime = Runtime(
+                    self._services, self._standing, watch, nursery, at_rest=self._remove_if_wanted
+                )
                 if self._fresh is None and not await self._recover():
                     return
+                lifetime = LifetimeWatch(self._standing, self._runtime, self._console, self._order)
+                nursery.start_soon(lifetime.delete_in_time)
+                nursery.start_soon(lifetime.stop_when_idle)
                 async for envelope in inbox:
                     self._take(envelope)
         finally:
@@ -97,11 +107,27 @@ class VmActor(Actor):
         self._standing.publish(VmGone(self._vm))
         return False
 
+    async def _order(self, request: Request[Any]) -> object:
+        """Ask ourselves, by the way that all requests take."""
+        envelope = Envelope[Any](request, self.name)
+        self._take(envelope)
+        return await envelope.outcome()
+
+    def _remove_if_wanted(self) -> None:
+        if self._to_be_removed:
+            self._take(Envelope(Delete(), self.name))
+
+    @property
+    def _to_be_removed(self) -> bool:
+        return self._standing.record.lifetime.remove and self._standing.state in AT_REST
+
     # --- requests ---
 
     def _take(self, envelope: Envelope[Any]) -> None:
         match envelope.request:
-            case Create() | Start() | Stop() | Restart() | Change() | Delete() as verb:
+            case (
+                Create() | Start() | Stop() | Restart() | Pause() | Resume() | Change() | Delete()
+            ) as verb:
                 try:
                     operation = self._admit(verb, envelope)
                 except BangerError as error:
@@ -127,15 +153,15 @@ class VmActor(Actor):
                 return self._runtime.link
             case GetLinkForHooks():
                 link = self._coming_up.link if self._coming_up else self._runtime.link
-                if link is None:
+                if link is None or self._standing.state is VmState.PAUSED:
                     raise IllegalState(f"the guest of VM {self._vm!r} can't be talked to yet")
                 return link
         raise AssertionError(query)
 
     def _admit(self, verb: Request[Any], envelope: Envelope[Any]) -> Operation:
         """Check the state, enter the next one, and say what is to be done."""
-        if self._changing:
-            raise IllegalState(f"VM {self._vm!r} is just being changed", hint="try again")
+        if self._busy:
+            raise IllegalState(f"VM {self._vm!r} is just being {self._busy}", hint="try again")
         match verb:
             case Create():
                 return lambda: self._create(verb, envelope)
@@ -146,16 +172,25 @@ class VmActor(Actor):
                 return lambda: self._start(verb.fault, before, envelope)
             case Stop():
                 guard(self._vm, self._standing.state, Verb.STOP)
+                paused = self._standing.state is VmState.PAUSED
                 self._standing.enter(VmState.STOPPING)
-                return lambda: self._stop(force=verb.force)
+                return lambda: self._stop(force=verb.force, paused=paused, reason=verb.reason)
             case Restart():
                 guard(self._vm, self._standing.state, Verb.RESTART)
                 self._standing.enter(VmState.STOPPING)
                 return lambda: self._restart(envelope)
             case Change():
                 guard(self._vm, self._standing.state, Verb.SET)
-                self._changing = True
-                return lambda: self._change(envelope)
+                return self._aside(
+                    "changed",
+                    lambda: change(self._services, self._standing, self._runtime, envelope),
+                )
+            case Pause():
+                guard(self._vm, self._standing.state, Verb.PAUSE)
+                return self._aside("paused", lambda: pause(self._standing, self._runtime))
+            case Resume():
+                guard(self._vm, self._standing.state, Verb.RESUME)
+                return self._aside("resumed", lambda: resume(self._standing, self._runtime))
             case Delete():
                 guard(self._vm, self._standing.state, Verb.DELETE)
                 self._standing.enter(VmState.DELETING)
@@ -172,7 +207,12 @@ class VmActor(Actor):
                 await operation()
                 if envelope.abandoned.is_set():
                     problem = "its client went away"
-                envelope.reply(None if self._standing.state is VmState.DELETING else self._view())
+                view = None if self._standing.state is VmState.DELETING else self._view()
+                if self._to_be_removed:
+                    # Whoever waits for the stop finds the VM gone.
+                    self._standing.enter(VmState.DELETING)
+                    await self._delete()
+                envelope.reply(view)
             except BaseException as error:
                 failure = error
                 crash = repr(error) if isinstance(error, Exception) else "interrupted"
@@ -184,7 +224,9 @@ class VmActor(Actor):
         if failure is not None and self._standing.state in (VmState.STOPPING, VmState.DELETING):
             # It stopped half-way, and what is true now is found out by a fresh start.
             raise RuntimeError(f"{name} of VM {self._vm!r} failed half-way") from failure
-        if self._standing.state in (VmState.CREATING, VmState.DELETING):
+        if self._to_be_removed:  # after a restart that came half-way
+            self._take(Envelope(Delete(), self.name))
+        elif self._standing.state in (VmState.CREATING, VmState.DELETING):
             # Undone or deleted: there is nothing left to be the actor of.
             self._standing.publish(VmGone(self._vm))
             self._nursery.cancel_scope.cancel()
@@ -218,8 +260,11 @@ class VmActor(Actor):
         stages = bring_up.start_stages()
         await self._run_stages("start", bring_up, stages, VmState.RUNNING, fault)
 
-    async def _stop(self, *, force: bool) -> None:
+    async def _stop(self, *, force: bool, paused: bool = False, reason: str = "") -> None:
         await self._standing.note(state=VmState.STOPPING)
+        if paused and not force:
+            # A guest that stands still can't shut down.
+            await let_go_on(self._standing, self._runtime)
         await self._runtime.hooks.stopping(self._standing.seen, self._standing.record.options)
         if self._runtime.vmm.machine is not None:
             await shut_down(
@@ -231,19 +276,25 @@ class VmActor(Actor):
                 timeout_s=self._services.stop_timeout_s,
             )
         await self._runtime.free()
-        await self._standing.note(state=VmState.STOPPED, process=None, reason="")
-        self._standing.enter(VmState.STOPPED)
+        await self._standing.note(state=VmState.STOPPED, process=None, reason=reason)
+        self._standing.enter(VmState.STOPPED, reason)
 
     async def _restart(self, envelope: Envelope[Any]) -> None:
         await self._stop(force=False)
         self._standing.enter(VmState.STARTING)
         await self._start(None, VmState.STOPPED, envelope)
 
-    async def _change(self, envelope: Envelope[Any]) -> None:
-        try:
-            await change(self._services, self._standing, self._runtime, envelope)
-        finally:
-            self._changing = False
+    def _aside(self, participle: str, operation: Operation) -> Operation:
+        """An operation that leaves the VM in its state, and alone with it until its end."""
+        self._busy = participle
+
+        async def alone() -> None:
+            try:
+                await operation()
+            finally:
+                self._busy = ""
+
+        return alone
 
     async def _delete(self) -> None:
         async with self._runtime.cleaning:

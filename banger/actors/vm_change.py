@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import trio
 
@@ -15,6 +17,7 @@ from banger.capabilities.hooks import Undo, undo_all
 from banger.host import qcow2
 from banger.kernel.actor import Envelope, cancelled_when_abandoned
 from banger.kernel.errors import IllegalState, UsageError
+from banger.model.lifetime import Lifetime
 from banger.model.sizes import show_size
 from banger.model.vm import VmRecord, VmSpec, VmView
 
@@ -30,7 +33,11 @@ async def change(
     options = services.capabilities.change(before.options, given)
     async with runtime.cleaning:
         spec = _changed_spec(standing, request.shape)
-        after = msgspec.structs.replace(before, spec=spec, labels=labels, options=options)
+        lifetime = request.lifetime.apply(before.lifetime, time.time())
+        _check_lifetime(standing, lifetime)
+        after = msgspec.structs.replace(
+            before, spec=spec, labels=labels, options=options, lifetime=lifetime
+        )
         await _change_record(standing, runtime, after, envelope)
 
 
@@ -53,6 +60,14 @@ def _changed_spec(standing: Standing, shape: dict[str, int]) -> VmSpec:
     return changed
 
 
+def _check_lifetime(standing: Standing, lifetime: Lifetime) -> None:
+    if lifetime.remove and standing.state not in HAS_VMM:
+        raise IllegalState(
+            f"VM {standing.name!r} is {standing.state} already",
+            hint=f"'banger vm delete {standing.name}' deletes it",
+        )
+
+
 async def _change_record(
     standing: Standing, runtime: Runtime, after: VmRecord, envelope: Envelope[VmView]
 ) -> None:
@@ -65,7 +80,7 @@ async def _change_record(
                 # Before the record: a larger disk than recorded harms nobody.
                 disk = root_disk(standing.directory)
                 await run_blocking(qcow2.grow, disk, after.spec.disk_bytes)
-            await standing.save(spec=after.spec, labels=after.labels, options=after.options)
+            await standing.save(**_changeable(after))
             await runtime.hooks.changed(vm, before.options, after.options, undo)
             done = True
     finally:
@@ -73,6 +88,8 @@ async def _change_record(
             with trio.CancelScope(shield=True):
                 await undo_all(undo)
                 if standing.record is not before:
-                    await standing.note(
-                        spec=before.spec, labels=before.labels, options=before.options
-                    )
+                    await standing.note(**_changeable(before))
+
+
+def _changeable(record: VmRecord) -> dict[str, object]:
+    return {name: getattr(record, name) for name in ("spec", "labels", "options", "lifetime")}

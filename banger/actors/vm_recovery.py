@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 async def recover(services: Services, standing: Standing, runtime: Runtime) -> bool:
-    """Make the record true again. False: the VM was left half made or half deleted, and is gone."""
+    """Make the record true again. False: the VM was to be no more, and is gone."""
     record = standing.record
-    if record.state in (VmState.CREATING, VmState.DELETING):
+    if record.state in (VmState.CREATING, VmState.DELETING) or record.lifetime.of_call:
         log.info("removing VM %s, left %s", standing.name, record.state)
         await runtime.remove()
         return False
@@ -39,6 +39,10 @@ async def recover(services: Services, standing: Standing, runtime: Runtime) -> b
         else:
             state = VmState.CRASHED
             reason = "its VMM ended while the daemon was not running"
+    if record.lifetime.remove:
+        log.info("removing VM %s, which has ended", standing.name)
+        await runtime.remove()
+        return False
     await runtime.free()
     if state is not record.state:
         await standing.note(state=state, reason=reason, process=None)
@@ -58,5 +62,9 @@ async def _adopt(
     except BangerError as error:
         log.warning("VM %s: its network: %s", standing.name, error)
     await runtime.hooks.adopted(standing.seen_with_tap, record.options)
-    await standing.note(state=VmState.RUNNING, reason="", process=machine.identity)
-    standing.enter(VmState.RUNNING)
+    # The machine itself knows best: a daemon may have ended between record and deed.
+    state = VmState.PAUSED if await machine.is_paused() else VmState.RUNNING
+    if state is VmState.PAUSED:
+        runtime.link.patience.pause()
+    await standing.note(state=state, reason="", process=machine.identity)
+    standing.enter(state)

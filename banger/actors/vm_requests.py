@@ -10,6 +10,7 @@ from banger.actors.console import Console
 from banger.capabilities.host import Vm
 from banger.guest.link import AgentLink
 from banger.kernel.message import Fault, Request
+from banger.model.lifetime import LifetimeChange
 from banger.model.vm import OptionValues, VmRecord, VmView
 
 
@@ -30,10 +31,20 @@ class Stop(Request[VmView], frozen=True):
     """Goes on to its end when abandoned, like `Delete`."""
 
     force: bool = False
+    reason: str = ""
+    """Why, when nobody asked for it."""
 
 
 class Restart(Request[VmView], frozen=True):
     """Abandoned, it leaves the VM stopped."""
+
+
+class Pause(Request[VmView], frozen=True):
+    """Goes on to its end when abandoned, like `Resume`."""
+
+
+class Resume(Request[VmView], frozen=True):
+    pass
 
 
 class Delete(Request[None], frozen=True):
@@ -41,7 +52,7 @@ class Delete(Request[None], frozen=True):
 
 
 class Change(Request[VmView], frozen=True):
-    """Set the shape, labels (None removes one) and options of capabilities.
+    """Set the shape, labels (None removes one), options of capabilities, and lifetime.
 
     ``shape`` has fields of `VmSpec`, those to be changed; the VM must be stopped for it.
     ``options`` may be a function of the recorded ones, called when nobody else can change them.
@@ -51,6 +62,7 @@ class Change(Request[VmView], frozen=True):
     shape: dict[str, int] = {}
     labels: dict[str, str | None] = {}
     options: OptionValues | Callable[[OptionValues], OptionValues] = {}
+    lifetime: LifetimeChange = LifetimeChange()
 
 
 class Seen(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from banger.actors.blocking import run_blocking
@@ -24,9 +26,18 @@ class Runtime:
     """Its VMM and who watches it, the channels to its guest, its hooks."""
 
     def __init__(
-        self, services: Services, standing: Standing, vmm: VmmWatch, nursery: trio.Nursery
+        self,
+        services: Services,
+        standing: Standing,
+        vmm: VmmWatch,
+        nursery: trio.Nursery,
+        *,
+        at_rest: Callable[[], None],
     ) -> None:
-        """``nursery`` is where the VMM is watched; cancelled, it leaves the VMM running."""
+        """``nursery`` is where the VMM is watched; cancelled, it leaves the VMM running.
+
+        ``at_rest`` is told when the VMM has ended by itself and nothing of it is left.
+        """
         self.vmm = vmm
         self.link: AgentLink | None = None
         self.hooks = Hooks(services.capabilities, self._tell)
@@ -35,6 +46,7 @@ class Runtime:
         self._services = services
         self._standing = standing
         self._nursery = nursery
+        self._at_rest = at_rest
 
     async def watch(self, machine: Machine) -> None:
         """Returns when the VMM answers; the watching goes on beside. Raises `VmmError`."""
@@ -64,6 +76,7 @@ class Runtime:
         async with self.cleaning:
             await self.free()
             await self._standing.note(state=state, reason=reason, process=None)
+        self._at_rest()
 
     async def find_machine(self) -> Machine | None:
         """The running VMM: the recorded one, or one started just before the daemon died."""

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import msgspec
+import trio
 
 from banger.actors.blocking import run_blocking
 from banger.actors.services import Services
@@ -29,6 +30,8 @@ class Standing:
         self.lease: TapLease | None = None
         self.notes: tuple[str, ...] = ()
         """What the guest that runs had to say when it started."""
+        self.changed = trio.Event()
+        """Set, and replaced by another, when state or record are others than before."""
         self._services = services
 
     @property
@@ -73,9 +76,11 @@ class Standing:
         self.state = state
         self.reason = reason
         self.publish(VmStateChanged(self.name, state, reason))
+        self._pulse()
 
     async def save(self, **changes: object) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)
+        self._pulse()
         await run_blocking(self._services.store.save, self.name, self.record)
 
     async def note(self, **changes: object) -> None:
@@ -84,6 +89,10 @@ class Standing:
             await self.save(**changes)
         except HostNotReady as error:
             log.error("VM %s: %s", self.name, error)  # noqa: TRY400 - no bug to be traced
+
+    def _pulse(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
 
     def publish(self, event: Event) -> None:
         self._services.bus.publish(event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from banger.model.clock import rfc3339
+from banger.model.lifetime import LifetimeView
 from banger.model.vm import OptionValues, VmRecord, VmState, VmView
 from banger.vmm.base import Machine
 
@@ -21,6 +22,7 @@ def vm_view(
     directory: Path,
 ) -> VmView:
     """``options`` are those worth showing; ``directory`` is the VM's own."""
+    lifetime = record.lifetime
     return VmView(
         name=record.name,
         state=state,
@@ -41,6 +43,11 @@ def vm_view(
         labels=record.labels,
         options=options,
         notes=notes,
+        lifetime=LifetimeView(
+            rm=lifetime.remove,
+            expires_at=None if lifetime.expires_at is None else rfc3339(lifetime.expires_at),
+            idle_stop_s=lifetime.idle_stop_s,
+        ),
     )
 
 

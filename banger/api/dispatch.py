@@ -20,6 +20,8 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     requests.StartVm: vms.start,
     requests.StopVm: vms.stop,
     requests.RestartVm: vms.restart,
+    requests.PauseVm: vms.pause,
+    requests.ResumeVm: vms.resume,
     requests.SetVm: vms.change,
     requests.DeleteVm: vms.delete,
     requests.WaitVm: vms.wait,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 
@@ -29,15 +30,14 @@ from banger.kernel.message import Event, Lost
 from banger.kernel.rpc import CallContext
 from banger.model import requests
 from banger.model.image import ImageRecord
+from banger.model.lifetime import Lifetime
 from banger.model.requests import Output, WaitCondition
 from banger.model.sizes import parse_size, show_size
-from banger.model.vm import DISK_BYTES_MIN, Verb, VmSpec, VmState, VmView
+from banger.model.vm import AT_REST, DISK_BYTES_MIN, Verb, VmSpec, VmState, VmView
 
 HEALTH_DEADLINE_S = 10.0
 SSH_PROBE_PAUSE_S = 0.3
 OUTPUT_BYTES = 64 << 10
-
-_AT_REST = (VmState.STOPPED, VmState.CRASHED, VmState.FAILED)
 
 
 def _of(name: str) -> Callable[[Event], bool]:
@@ -58,6 +58,8 @@ async def create(backend: Backend, request: requests.CreateVm, context: CallCont
     options = backend.capabilities.decide(request.options)
     if request.start:
         await refuse_unless_ready(backend, Verb.START)
+    elif request.lifetime.remove is True:
+        raise UsageError("a VM that is not started can't be deleted as soon as it has stopped")
     request = msgspec.structs.replace(request, options=options)
     if request.name is not None:
         return await _create(backend, request, request.name, spec, image.id, context)
@@ -76,7 +78,14 @@ async def _create(
     context: CallContext,
 ) -> VmView:
     order = fleet.CreateVm(
-        name, spec, image_id, request.start, request.labels, request.options, request.fault
+        name,
+        spec,
+        image_id,
+        request.start,
+        request.labels,
+        request.options,
+        request.lifetime.apply(Lifetime(), time.time()),
+        request.fault,
     )
     return await backend.with_progress(context, _of(name), lambda: backend.fleet.ask(order))
 
@@ -132,7 +141,11 @@ async def start(backend: Backend, request: requests.StartVm, context: CallContex
 
 
 async def stop(backend: Backend, request: requests.StopVm, context: CallContext) -> VmView:
-    return await (await backend.vm(request.name)).ask(vm_requests.Stop(force=request.force))
+    ref = await backend.vm(request.name)
+    view = await ref.ask(vm_requests.Stop(force=request.force))
+    if view.lifetime.rm:
+        await backend.fleet.ask(fleet.AwaitGone(ref))
+    return view
 
 
 async def restart(backend: Backend, request: requests.RestartVm, context: CallContext) -> VmView:
@@ -140,6 +153,14 @@ async def restart(backend: Backend, request: requests.RestartVm, context: CallCo
     return await backend.with_progress(
         context, _of(request.name), lambda: ref.ask(vm_requests.Restart())
     )
+
+
+async def pause(backend: Backend, request: requests.PauseVm, context: CallContext) -> VmView:
+    return await (await backend.vm(request.name)).ask(vm_requests.Pause())
+
+
+async def resume(backend: Backend, request: requests.ResumeVm, context: CallContext) -> VmView:
+    return await (await backend.vm(request.name)).ask(vm_requests.Resume())
 
 
 async def change(backend: Backend, request: requests.SetVm, context: CallContext) -> VmView:
@@ -151,7 +172,7 @@ async def change(backend: Backend, request: requests.SetVm, context: CallContext
         "disk_bytes": None if size is None else _whole_pages(size),
     }
     shape = {field: value for field, value in wanted.items() if value is not None}
-    order = vm_requests.Change(shape, request.labels, request.options)
+    order = vm_requests.Change(shape, request.labels, request.options, request.lifetime)
     return await backend.with_progress(context, _of(request.name), lambda: ref.ask(order))
 
 
@@ -175,9 +196,9 @@ async def _wait(backend: Backend, name: str, condition: WaitCondition) -> VmView
         while True:
             view = await ref.ask(vm_requests.Describe())
             match condition, view.state:
-                case WaitCondition.STOPPED, state if state in _AT_REST:
+                case WaitCondition.STOPPED, state if state in AT_REST:
                     return view
-                case WaitCondition.RUNNING | WaitCondition.SSH, state if state in _AT_REST:
+                case WaitCondition.RUNNING | WaitCondition.SSH, state if state in AT_REST:
                     raise IllegalState(
                         f"VM {name!r} is {state} and will not run by itself",
                         hint=f"'banger vm start {name}'",

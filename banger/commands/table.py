@@ -26,6 +26,8 @@ MODULES = {
     ("vm", "start"): "vm_start",
     ("vm", "stop"): "vm_stop",
     ("vm", "restart"): "vm_restart",
+    ("vm", "pause"): "vm_pause",
+    ("vm", "resume"): "vm_resume",
     ("vm", "set"): "vm_set",
     ("vm", "delete"): "vm_delete",
     ("vm", "logs"): "vm_logs",

@@ -3,6 +3,7 @@ from __future__ import annotations
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.commands.labels import NEW_LABEL, parse_labels
+from banger.commands.lifetime import NEW_LIFETIME, check_lifetime
 from banger.commands.progress import StageProgress
 from banger.commands.shape import SHAPE, check_shape
 from banger.kernel.errors import UsageError
@@ -26,12 +27,17 @@ def run(
     memory_mib: int | None,
     disk: str | None,
     labels: tuple[str, ...],
+    rm: bool,
+    ttl: str | None,
+    idle_stop: str | None,
     no_start: bool,
     fault: str | None,
     options: OptionValues,
 ) -> None:
     if position is not None and name is not None and position != name:
         raise UsageError(f"two names were given: {position!r} and {name!r}")
+    if rm and no_start:
+        raise UsageError("--rm and --no-start contradict each other: it would be gone at once")
     shape = check_shape(vcpus, memory_mib, disk)
     request = CreateVm(
         name=_name(position if name is None else name),
@@ -41,6 +47,7 @@ def run(
         disk_bytes=shape.disk_bytes,
         labels=parse_labels(labels),
         options=options,
+        lifetime=check_lifetime(rm=rm or None, ttl=ttl, idle_stop=idle_stop),
         start=not no_start,
         fault=None if fault is None else _fault(fault),
     )
@@ -99,6 +106,7 @@ COMMAND = Command(
         *SHAPE,
         Option("no_start", ("--no-start",), "Create it, but leave it stopped.", kind=Kind.FLAG),
         NEW_LABEL,
+        *NEW_LIFETIME,
         Option(
             "fault",
             ("--inject-fault",),
@@ -109,6 +117,7 @@ COMMAND = Command(
     ),
     examples=(
         "banger vm create --name testbox",
+        "banger vm create job-42 --ttl 1h --rm",
         "banger vm create web-1 --memory 512 --disk 8G --label app=web",
     ),
 )

@@ -3,10 +3,12 @@ from __future__ import annotations
 from banger.commands.context import Context
 from banger.commands.declare import Command, Option
 from banger.commands.labels import check_key, parse_labels
+from banger.commands.lifetime import CHANGED_LIFETIME, check_lifetime
 from banger.commands.many import each
 from banger.commands.select import ALL, LABEL, NAMES, PARALLEL, select
 from banger.commands.shape import SHAPE, Shape, check_shape
 from banger.kernel.errors import UsageError
+from banger.model.lifetime import LifetimeChange
 from banger.model.requests import SetVm
 from banger.model.vm import OptionValues
 
@@ -19,6 +21,9 @@ def run(
     where: tuple[str, ...],
     parallel: int,
     labels: tuple[str, ...],
+    rm: bool | None,
+    ttl: str | None,
+    idle_stop: str | None,
     unlabels: tuple[str, ...],
     vcpus: int | None,
     memory_mib: int | None,
@@ -30,7 +35,8 @@ def run(
     for key in unlabels:
         if changes.setdefault(check_key(key), None) is not None:
             raise UsageError(f"--label and --unlabel contradict each other about {key!r}")
-    if not changes and not options and shape == Shape():
+    lifetime = check_lifetime(rm=rm, ttl=ttl, idle_stop=idle_stop)
+    if not changes and not options and shape == Shape() and lifetime == LifetimeChange():
         raise UsageError(
             "nothing is to be changed", hint="'banger vm set --help' shows what can be"
         )
@@ -38,7 +44,9 @@ def run(
     return each(
         context,
         selection,
-        lambda name: SetVm(name, shape.vcpus, shape.memory_mib, shape.disk_bytes, changes, options),
+        lambda name: SetVm(
+            name, shape.vcpus, shape.memory_mib, shape.disk_bytes, changes, options, lifetime
+        ),
         "changed",
         parallel=parallel,
     )
@@ -46,7 +54,7 @@ def run(
 
 COMMAND = Command(
     path=("vm", "set"),
-    summary="Change the shape, labels and options of VMs.",
+    summary="Change the shape, labels, lifetime and options of VMs.",
     details="What is not mentioned stays as it is. The shape is changed while a VM is stopped; "
     "a disk can grow, never shrink. --label gives a label here; --where chooses "
     "by labels.",
@@ -60,11 +68,13 @@ COMMAND = Command(
         PARALLEL,
         Option("labels", ("--label",), "Give a label.", metavar="KEY=VALUE", many=True),
         *SHAPE,
+        *CHANGED_LIFETIME,
         Option("unlabels", ("--unlabel",), "Take a label away.", metavar="KEY", many=True),
     ),
     examples=(
         "banger vm set web-1 --label stage=test --unlabel owner",
         "banger vm set web-1 --memory 1024 --disk 16G",
+        "banger vm set job-42 --ttl 2h --no-rm",
         "banger vm set --where stage=test --label stage=live",
     ),
 )

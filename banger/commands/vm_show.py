@@ -3,6 +3,7 @@ from __future__ import annotations
 from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Command
 from banger.commands.labels import show_labels
+from banger.commands.lifetime import show_lifetime
 from banger.commands.options import show_options
 from banger.model.names import check_name
 from banger.model.requests import ShowVm
@@ -36,6 +37,7 @@ def _lines(view: VmView) -> list[tuple[str, str]]:
     ]
     if view.labels:
         lines.append(("labels", show_labels(view.labels)))
+    lines += show_lifetime(view.lifetime)
     return lines + show_options(view.options) + [("note", note) for note in view.notes]
 
 

@@ -5,9 +5,7 @@ from banger.commands.declare import Command, Kind, Option
 from banger.commands.many import each
 from banger.commands.select import NAMES, SELECTION, select
 from banger.model.requests import StopVm
-from banger.model.vm import VmState
-
-_AT_REST = (VmState.STOPPED, VmState.CRASHED, VmState.FAILED)
+from banger.model.vm import AT_REST
 
 
 def run(
@@ -26,7 +24,7 @@ def run(
         lambda name: StopVm(name, force),
         "stopped",
         parallel=parallel,
-        settled=lambda view: view.state in _AT_REST,
+        settled=lambda view: view.state in AT_REST,
     )
 
 

@@ -10,6 +10,7 @@ import h11
 import msgspec
 import trio
 
+from banger.guest.patience import Patience
 from banger.kernel.errors import BangerError, ConnectionLost, GuestError, NotFound, UsageError
 from banger.kernel.wire import BAD_BYTES
 from banger.model.text import printable
@@ -44,10 +45,11 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 class AgentConnection:
     """Requests one after another. After an error that is not the agent's own, close it."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, patience: Patience | None = None) -> None:
+        self.patience = patience or Patience()
         self._stream = stream
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
-        self._patience_s = ANSWER_DEADLINE_S
+        self._answer_s = ANSWER_DEADLINE_S
 
     async def aclose(self) -> None:
         await trio.aclose_forcefully(self._stream)
@@ -96,11 +98,11 @@ class AgentConnection:
         if body:
             await self.send_body(body)
         await self.end_body()
-        self._patience_s = answer_s
+        self._answer_s = answer_s
         try:
             await self._response()
         finally:
-            self._patience_s = ANSWER_DEADLINE_S
+            self._answer_s = ANSWER_DEADLINE_S
         reply = await self._body(JSON_LIMIT_BYTES)
         self._end_exchange()
         return reply
@@ -224,9 +226,9 @@ class AgentConnection:
 
     async def _receive(self) -> bytes:
         """Like `_receive_some`, for an agent that has been asked something."""
-        with trio.move_on_after(self._patience_s):
+        with self.patience.limit(self._answer_s):
             return await self._receive_some()
-        raise silent(self._patience_s)
+        raise silent(self._answer_s)
 
     async def _receive_some(self) -> bytes:
         try:
@@ -239,7 +241,7 @@ class AgentConnection:
 
     async def _send(self, data: bytes) -> None:
         try:
-            with trio.move_on_after(ANSWER_DEADLINE_S) as deadline:
+            with self.patience.limit(ANSWER_DEADLINE_S) as deadline:
                 await self._stream.send_all(data)
             if deadline.cancelled_caught:
                 raise silent()

@@ -133,7 +133,7 @@ class ExecSession:
 
     async def _listen(self) -> bytes:
         while True:
-            with trio.move_on_after(SILENCE_S):
+            with self._connection.patience.limit(SILENCE_S):
                 return await self._connection.receive_raw()
             await self._look()
 

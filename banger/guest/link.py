@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from banger.guest.connection import ANSWER_DEADLINE_S, AgentConnection, silent
+from banger.guest.patience import Patience
 from banger.kernel.errors import Busy, ConnectionLost
 
 Dial = Callable[[int], Awaitable[trio.abc.Stream]]
@@ -30,6 +31,10 @@ class _Channel:
 
 class AgentLink:
     def __init__(self, dial: Dial, channels: int) -> None:
+        self.patience = Patience()
+        self.used_at = -math.inf
+        """When the last session ended, on trio's clock; infinity while there is one."""
+        self._in_use = 0
         self._dial = dial
         self._control = _Channel()
         self._sessions = [_Channel() for _ in range(channels - 1)]
@@ -47,13 +52,19 @@ class AgentLink:
     async def session(self) -> AsyncIterator[AgentConnection]:
         """For commands and files. Raises `Busy` when all channels stay taken."""
         index = await self._take()
+        self._use(1)
         try:
             async with self._connected(
                 self._sessions[index], index + 1, deadline_s=ANSWER_DEADLINE_S
             ) as connection:
                 yield connection
         finally:
+            self._use(-1)
             self._free.send_nowait(index)
+
+    def _use(self, more: int) -> None:
+        self._in_use += more
+        self.used_at = math.inf if self._in_use else trio.current_time()
 
     async def _take(self) -> int:
         with trio.move_on_after(BUSY_AFTER_S):
@@ -68,7 +79,7 @@ class AgentLink:
         self, channel: _Channel, index: int, *, deadline_s: float = math.inf
     ) -> AsyncIterator[AgentConnection]:
         if channel.connection is None:
-            with trio.move_on_after(deadline_s) as deadline:
+            with self.patience.limit(deadline_s) as deadline:
                 channel.connection = await self._connect(index)
             if deadline.cancelled_caught:
                 raise silent()
@@ -84,7 +95,7 @@ class AgentLink:
 
     async def _connect(self, index: int) -> AgentConnection:
         try:
-            connection = AgentConnection(await self._dial(index))
+            connection = AgentConnection(await self._dial(index), self.patience)
         except OSError as error:
             raise ConnectionLost(f"the guest agent can't be reached: {error}") from None
         try:

@@ -14,6 +14,7 @@ from banger.model.events import (
     CapabilityDisabled,
     GuestRebooted,
     HookProgress,
+    LifetimeEnded,
     OperationEnded,
     PluginEvent,
     StageFinished,
@@ -63,6 +64,8 @@ def _describe(event: AnyEvent) -> Said:
             bad = state in (VmState.CRASHED, VmState.FAILED)
             text = f"{state}: {reason}" if reason else str(state)
             return Said(vm, text, Weight.TROUBLE if bad else Weight.NEWS)
+        case LifetimeEnded(vm, why):
+            return Said(vm, f"ends by itself: {why}")
         case VmGone(vm):
             return Said(vm, "gone")
         case GuestRebooted(vm):

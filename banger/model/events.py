@@ -48,6 +48,13 @@ class GuestRebooted(Event, frozen=True, tag="guest-rebooted"):
     vm: str
 
 
+class LifetimeEnded(Event, frozen=True, tag="lifetime-ended"):
+    """The VM is now stopped or deleted by itself, and why."""
+
+    vm: str
+    why: str
+
+
 class VmGone(Event, frozen=True, tag="vm-gone"):
     vm: str
 
@@ -92,6 +99,7 @@ AnyEvent = (
     | OperationEnded
     | VmStateChanged
     | GuestRebooted
+    | LifetimeEnded
     | VmGone
     | BuildProgress
     | HookProgress

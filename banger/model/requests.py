@@ -25,6 +25,7 @@ from banger.model.image import (
     Pruned,
     RegisterOutcome,
 )
+from banger.model.lifetime import LifetimeChange
 from banger.model.names import ImageName, VmName
 from banger.model.settings import Setting
 from banger.model.vm import (
@@ -106,6 +107,7 @@ class CreateVm(Request[VmView], frozen=True, tag="vm.create"):
     disk_bytes: DiskBytes | None = None
     labels: Labels = {}
     options: OptionValues = {}
+    lifetime: LifetimeChange = LifetimeChange()
     start: bool = True
     fault: Fault | None = None
 
@@ -137,6 +139,14 @@ class RestartVm(Request[VmView], frozen=True, tag="vm.restart"):
     name: VmName
 
 
+class PauseVm(Request[VmView], frozen=True, tag="vm.pause"):
+    name: VmName
+
+
+class ResumeVm(Request[VmView], frozen=True, tag="vm.resume"):
+    name: VmName
+
+
 class SetVm(Request[VmView], frozen=True, tag="vm.set"):
     """Change a VM. stream: events of this change.
 
@@ -150,6 +160,7 @@ class SetVm(Request[VmView], frozen=True, tag="vm.set"):
     disk_bytes: DiskBytes | None = None
     labels: dict[LabelKey, LabelValue | None] = {}
     options: OptionValues = {}
+    lifetime: LifetimeChange = LifetimeChange()
 
 
 class DeleteVm(Request[None], frozen=True, tag="vm.delete"):
@@ -517,6 +528,8 @@ AnyRequest = (
     | StartVm
     | StopVm
     | RestartVm
+    | PauseVm
+    | ResumeVm
     | SetVm
     | DeleteVm
     | WaitVm

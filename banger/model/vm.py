@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from banger.kernel.errors import IllegalState
+from banger.model.lifetime import Lifetime, LifetimeView
 from banger.model.names import ImageName, VmName
 from banger.model.process import ProcessIdentity
 from banger.model.sizes import MIB, TIB
@@ -58,12 +59,17 @@ class VmState(StrEnum):
     DELETING = "deleting"
 
 
+AT_REST = (VmState.STOPPED, VmState.CRASHED, VmState.FAILED)
+
+
 class Verb(StrEnum):
     """What can be done with a VM that exists."""
 
     START = "start"
     STOP = "stop"
     RESTART = "restart"
+    PAUSE = "pause"
+    RESUME = "resume"
     SET = "set"
     EXEC = "exec"
     DELETE = "delete"
@@ -72,8 +78,10 @@ class Verb(StrEnum):
 _LEGAL: dict[VmState, frozenset[Verb]] = {
     VmState.CREATING: frozenset(),
     VmState.STARTING: frozenset(),
-    VmState.RUNNING: frozenset({Verb.STOP, Verb.RESTART, Verb.SET, Verb.EXEC, Verb.DELETE}),
-    VmState.PAUSED: frozenset({Verb.STOP, Verb.DELETE}),
+    VmState.RUNNING: frozenset(
+        {Verb.STOP, Verb.RESTART, Verb.PAUSE, Verb.SET, Verb.EXEC, Verb.DELETE}
+    ),
+    VmState.PAUSED: frozenset({Verb.RESUME, Verb.STOP, Verb.DELETE}),
     VmState.STOPPING: frozenset(),
     VmState.STOPPED: frozenset({Verb.START, Verb.SET, Verb.DELETE}),
     VmState.CRASHED: frozenset({Verb.START, Verb.SET, Verb.DELETE}),
@@ -86,7 +94,9 @@ def guard(name: str, state: VmState, verb: Verb) -> None:
     """Raise `IllegalState` unless the verb is legal in this state."""
     legal = _LEGAL[state]
     if verb not in legal:
-        if legal:
+        if state is VmState.PAUSED and verb is not Verb.PAUSE:
+            hint = f"'banger vm resume {name}' lets it go on; legal now: {', '.join(sorted(legal))}"
+        elif legal:
             hint = "legal now: " + ", ".join(sorted(legal))
         else:
             hint = f"wait until it is no longer {state}"
@@ -133,6 +143,7 @@ class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     driver: str
     labels: Labels = {}
     options: OptionValues = {}
+    lifetime: Lifetime = Lifetime()
     process: ProcessIdentity | None = None
     """The VMM, while one is supposed to run."""
     reason: str = ""
@@ -175,3 +186,4 @@ class VmView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of capabilities that differ from their built-in defaults."""
     notes: list[str] = []
     """What the guest had to say when it was last started, a line each."""
+    lifetime: LifetimeView = LifetimeView()

@@ -15,6 +15,8 @@ LEGAL = {
     (VmState.RUNNING, Verb.SET),
     (VmState.RUNNING, Verb.EXEC),
     (VmState.RUNNING, Verb.DELETE),
+    (VmState.RUNNING, Verb.PAUSE),
+    (VmState.PAUSED, Verb.RESUME),
     (VmState.PAUSED, Verb.STOP),
     (VmState.PAUSED, Verb.DELETE),
     (VmState.STOPPED, Verb.START),
@@ -36,7 +38,10 @@ def test_every_verb_in_every_state(state: VmState, verb: Verb) -> None:
         guard("web-1", state, verb)
     assert caught.value.message == f"can't {verb} VM 'web-1': it is {state}"
     legal_now = sorted(other for at, other in LEGAL if at == state)
-    if legal_now:
+    if state is VmState.PAUSED and verb is not Verb.PAUSE:
+        legal = ", ".join(legal_now)
+        assert caught.value.hint == f"'banger vm resume web-1' lets it go on; legal now: {legal}"
+    elif legal_now:
         assert caught.value.hint == "legal now: " + ", ".join(legal_now)
     else:
         assert caught.value.hint == f"wait until it is no longer {state}"
