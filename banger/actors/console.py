@@ -1,7 +1,8 @@
 """A VM's console on disk: recorded while the daemon runs, bounded, followed by readers.
 
-Two files: ``console.log`` and, once that was full, ``console.log.1``. A guest that floods
-its console is slowed down: it is read no faster than `RATE_BYTES_S`.
+Two files: ``console.log`` and, once that was full, ``console.log.1``. Beside each is one that
+tells when what came, to the second: pairs of a Unix time and a place in the file. A guest that
+floods its console is slowed down: it is read no faster than `RATE_BYTES_S`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import struct
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import BinaryIO
@@ -22,12 +25,17 @@ log = logging.getLogger(__name__)
 LIMIT_BYTES = 1 << 20
 CHUNK_BYTES = 16 << 10
 RATE_BYTES_S = 1 << 20
+NOTED_EVERY_S = 1.0
+TIMES_LIMIT_BYTES = 256 << 10
+
+_noted = struct.Struct("<dQ")
 
 
 class Console:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "console.log"
         self._older = directory / "console.log.1"
+        self._noted_at = 0.0
         self._grown = trio.Event()
         self._ended = False
         self.used_at = -math.inf
@@ -52,20 +60,38 @@ class Console:
 
     def _append(self, data: bytes) -> None:
         with self.path.open("ab") as file:
+            full = self._note(file.tell())
             file.write(data)
-            full = file.tell() >= LIMIT_BYTES
+            full = full or file.tell() >= LIMIT_BYTES
         if full:
             self.path.replace(self._older)
+            _times(self.path).replace(_times(self._older))
+
+    def _note(self, place: int) -> bool:
+        """Write down that what begins at this place has come now. True: the times are full."""
+        at = time.time()
+        # A clock that was set back begins anew.
+        if place and 0 <= at - self._noted_at < NOTED_EVERY_S:
+            return False
+        self._noted_at = at
+        with _times(self.path).open("ab") as file:
+            file.write(_noted.pack(at, place))
+            return file.tell() >= TIMES_LIMIT_BYTES
 
     def end(self) -> None:
         """Nothing more will come: followers finish."""
         self._ended = True
         self._pulse()
 
-    async def read(self, *, follow: bool) -> AsyncGenerator[bytes, None]:
-        """What is kept, oldest first; with ``follow`` also what comes, until `end`."""
+    async def read(
+        self, *, follow: bool, since: float | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """What is kept, oldest first; with ``follow`` also what comes, until `end`.
+
+        ``since`` is a Unix time: what came more than a second before it is left out.
+        """
         # Both are opened before a slow reader gives them time to be replaced.
-        older, file = _open(self._older), _open(self.path)
+        older, file = _open(self._older, since), _open(self.path, since)
         self._use(1)
         try:
             while older is not None and (data := older.read(CHUNK_BYTES)):
@@ -112,11 +138,33 @@ async def _receive(stream: trio.abc.Stream) -> bytes:
         return b""
 
 
-def _open(path: Path) -> BinaryIO | None:
+def _times(path: Path) -> Path:
+    """``console.times`` of ``console.log``, ``console.times.1`` of ``console.log.1``."""
+    return path.with_name(path.name.replace("log", "times"))
+
+
+def _open(path: Path, since: float | None = None) -> BinaryIO | None:
+    """At the place of what has come since then."""
     try:
-        return path.open("rb")
+        file = path.open("rb")
     except FileNotFoundError:
         return None
+    if since is not None:
+        file.seek(_place(path, since))
+    return file
+
+
+def _place(path: Path, since: float) -> int:
+    """Where in the file begins what has come since then; its start when no times are known."""
+    try:
+        times = _times(path).read_bytes()
+    except FileNotFoundError:
+        return 0
+    whole = times[: len(times) // _noted.size * _noted.size]
+    for at, place in _noted.iter_unpack(whole):
+        if at >= since - NOTED_EVERY_S:
+            return int(place)
+    return path.stat().st_size
 
 
 def _same(fd: int, path: Path) -> bool:

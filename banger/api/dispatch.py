@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
-from banger.api import control, doctor, events, guests, images, keys, plugins, vms
+from banger.api import control, doctor, events, guests, images, keys, plugins, stats, vms
 from banger.api.backend import Backend
 from banger.kernel.rpc import CallContext
 from banger.model import requests
@@ -27,6 +27,7 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     requests.WaitVm: vms.wait,
     requests.GetHealth: vms.health,
     requests.GetSshAccess: vms.ssh_access,
+    requests.ReadStats: stats.read,
     requests.ReadConsole: vms.console,
     requests.ShowKey: keys.show,
     requests.RotateKey: keys.rotate,

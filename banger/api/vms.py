@@ -17,6 +17,7 @@ from banger.api.backend import Backend
 from banger.api.doctor import refuse_unless_ready
 from banger.capabilities.builtin.ssh import host_key
 from banger.guest import agent
+from banger.guest.exec import capture
 from banger.host import keys
 from banger.kernel.errors import (
     BangerError,
@@ -36,8 +37,10 @@ from banger.model.sizes import parse_size, show_size
 from banger.model.vm import AT_REST, DISK_BYTES_MIN, Verb, VmSpec, VmState, VmView
 
 HEALTH_DEADLINE_S = 10.0
-SSH_PROBE_PAUSE_S = 0.3
+PROBE_PAUSE_S = 0.3
 OUTPUT_BYTES = 64 << 10
+SYSTEM_STAGE = "system"
+"""Of the agent's health, once the guest's own init was started."""
 
 
 def _of(name: str) -> Callable[[Event], bool]:
@@ -198,20 +201,20 @@ async def _wait(backend: Backend, name: str, condition: WaitCondition) -> VmView
             match condition, view.state:
                 case WaitCondition.STOPPED, state if state in AT_REST:
                     return view
-                case WaitCondition.RUNNING | WaitCondition.SSH, state if state in AT_REST:
+                case _, state if state in AT_REST:
                     raise IllegalState(
                         f"VM {name!r} is {state} and will not run by itself",
                         hint=f"'banger vm start {name}'",
                     )
                 case WaitCondition.RUNNING, VmState.RUNNING:
                     return view
-                case WaitCondition.SSH, VmState.RUNNING:
+                case probed, VmState.RUNNING if probed is not WaitCondition.STOPPED:
                     # A guest that reboots, or a VM that is being stopped, does not answer.
                     with suppress(ConnectionLost, TimedOut, IllegalState):
-                        if (await _health(backend, name)).ssh:
+                        if await _PROBES[probed](backend, name):
                             return view
                     # The guest tells of nothing by itself; asking its agent is cheap.
-                    await trio.sleep(SSH_PROBE_PAUSE_S)
+                    await trio.sleep(PROBE_PAUSE_S)
                     continue
             async for event in events:
                 if isinstance(event, Lost) or getattr(event, "vm", None) == name:
@@ -231,6 +234,29 @@ async def _health(backend: Backend, name: str) -> requests.GuestHealth:
     raise TimedOut(f"the agent of VM {name!r} does not answer", hint="see 'banger vm logs'")
 
 
+async def _answers_ssh(backend: Backend, name: str) -> bool:
+    return (await _health(backend, name)).ssh
+
+
+async def _is_up(backend: Backend, name: str) -> bool:
+    return (await _health(backend, name)).stage == SYSTEM_STAGE
+
+
+async def _runs_commands(backend: Backend, name: str) -> bool:
+    with trio.move_on_after(HEALTH_DEADLINE_S):
+        link = await backend.link(name)
+        ended, _, _ = await capture(link, requests.Exec(name, ["true"], cwd="/"), limit_bytes=0)
+        return ended.code == 0
+    return False
+
+
+_PROBES = {
+    WaitCondition.EXEC: _runs_commands,
+    WaitCondition.HEALTHY: _is_up,
+    WaitCondition.SSH: _answers_ssh,
+}
+
+
 async def ssh_access(
     backend: Backend, request: requests.GetSshAccess, context: CallContext
 ) -> requests.SshAccess:
@@ -246,7 +272,7 @@ async def ssh_access(
 
 async def console(backend: Backend, request: requests.ReadConsole, context: CallContext) -> None:
     recorded = await (await backend.vm(request.name)).ask(vm_requests.GetConsole())
-    async with aclosing(recorded.read(follow=request.follow)) as chunks:
+    async with aclosing(recorded.read(follow=request.follow, since=request.since)) as chunks:
         async for data in chunks:
             for at in range(0, len(data), OUTPUT_BYTES):
                 await context.send(Output(data[at : at + OUTPUT_BYTES]))

@@ -88,6 +88,13 @@ def check_names(names: Iterable[str]) -> None:
             check_name("VM", name)
 
 
+def check_there(names: Iterable[str], views: Sequence[VmView]) -> None:
+    """Raise `NotFound` for a name that is not there; a pattern may fit none."""
+    for name in names:
+        if not has_pattern([name]) and all(view.name != name for view in views):
+            raise NotFound(f"there is no VM {name!r}", hint="'banger vm list' shows those there")
+
+
 def check_parallel(parallel: int) -> None:
     if not 1 <= parallel <= AT_ONCE_MAX:
         raise UsageError(f"--parallel {parallel} is not within 1 and {AT_ONCE_MAX}")

@@ -30,6 +30,7 @@ MODULES = {
     ("vm", "resume"): "vm_resume",
     ("vm", "set"): "vm_set",
     ("vm", "delete"): "vm_delete",
+    ("vm", "stats"): "vm_stats",
     ("vm", "logs"): "vm_logs",
     ("vm", "wait"): "vm_wait",
     ("image", "build"): "image_build",

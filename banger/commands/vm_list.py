@@ -3,8 +3,7 @@ from __future__ import annotations
 from banger.commands.context import Context
 from banger.commands.declare import Command
 from banger.commands.labels import parse_selectors, show_labels
-from banger.commands.select import LABEL, NAMES, check_names, fits, has_pattern, matches
-from banger.kernel.errors import NotFound
+from banger.commands.select import LABEL, NAMES, check_names, check_there, fits, matches
 from banger.model.requests import ListVms
 from banger.model.vm import VmView
 
@@ -13,7 +12,7 @@ def run(context: Context, *, names: tuple[str, ...], labels: tuple[str, ...]) ->
     check_names(names)
     selectors = parse_selectors(labels)
     there = context.call(ListVms())
-    _check_there(names, there)
+    check_there(names, there)
     views = [v for v in there if fits(v, selectors) and (not names or matches(v.name, names))]
     context.document(views)
     if not views:
@@ -25,13 +24,6 @@ def run(context: Context, *, names: tuple[str, ...], labels: tuple[str, ...]) ->
         ("NAME", "STATE", "IMAGE", "ADDRESS", "VCPUS", "MEMORY", "PID", *["LABELS"] * labelled),
         [(*_row(view), *[show_labels(view.labels) or "-"] * labelled) for view in views],
     )
-
-
-def _check_there(names: tuple[str, ...], views: list[VmView]) -> None:
-    """A pattern may fit none; a name that is not there is a mistake."""
-    for name in names:
-        if not has_pattern([name]) and all(view.name != name for view in views):
-            raise NotFound(f"there is no VM {name!r}", hint="'banger vm list' shows those there")
 
 
 def _row(view: VmView) -> tuple[str, ...]:

@@ -13,12 +13,21 @@ def run(context: Context, *, name: str, condition: str, timeout_s: float) -> Non
     request = WaitVm(check_name("VM", name), WaitCondition(condition), timeout_s)
     view = context.call(request)
     context.document(view)
-    context.line(f"{name} is {'reachable by ssh' if condition == 'ssh' else view.state}")
+    context.line(f"{name} {_REACHED.get(request.condition, f'is {view.state}')}")
+
+
+_REACHED = {
+    WaitCondition.EXEC: "runs commands",
+    WaitCondition.HEALTHY: "is healthy",
+    WaitCondition.SSH: "is reachable by ssh",
+}
 
 
 COMMAND = Command(
     path=("vm", "wait"),
-    summary="Wait until a VM runs, answers ssh, or has stopped.",
+    summary="Wait until a VM runs, answers, or has stopped.",
+    details="running: its agent has answered. exec: a command was run in it. healthy: the guest's "
+    "own init has taken over. ssh: it listens. stopped: it has no VMM, crashed or not.",
     run=run,
     arguments=(VM_NAME,),
     options=(

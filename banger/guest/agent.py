@@ -10,10 +10,19 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from banger.guest.link import AgentLink
-from banger.kernel.errors import GuestError, UsageError
+from banger.kernel.errors import GuestError, NotFound, UsageError
 from banger.kernel.wire import BAD_BYTES
 from banger.model.guest import GuestConfig
 from banger.model.requests import DirectoryEntry, FileInfo, GuestHealth
+from banger.model.stats import (
+    DISKS_MAX,
+    PATH_CHARACTERS,
+    Count,
+    GuestDisk,
+    GuestMemory,
+    GuestUsage,
+    Load,
+)
 from banger.model.text import printable
 
 T = TypeVar("T")
@@ -23,8 +32,6 @@ NOTES_LIMIT = 16
 FREEZE_S = 180.0
 """How long a settled guest may take to zero its memory, at most."""
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-
 
 class _Health(msgspec.Struct, frozen=True):
     version: str
@@ -33,6 +40,25 @@ class _Health(msgspec.Struct, frozen=True):
     uptime_ms: Count
     sessions: Count
     ssh: bool
+
+
+class _Disk(msgspec.Struct, frozen=True):
+    path: Annotated[str, msgspec.Meta(max_length=4096)]
+    size_bytes: Count
+    used_bytes: Count
+    available_bytes: Count
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return self.size_bytes, self.used_bytes, self.available_bytes
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    uptime_ms: Count
+    load: Annotated[list[Load], msgspec.Meta(min_length=3, max_length=3)]
+    processes: Count
+    memory: GuestMemory
+    disks: Annotated[list[_Disk], msgspec.Meta(max_length=DISKS_MAX)]
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -73,6 +99,20 @@ async def health(link: AgentLink) -> GuestHealth:
         ssh=found.ssh,
         agent_version=printable(found.version),
     )
+
+
+async def stats(link: AgentLink) -> GuestUsage:
+    """Raises `GuestError` for what no guest can have."""
+    async with link.control() as connection:
+        try:
+            body = await connection.request("GET", "/v1/stats")
+        except NotFound:
+            raise GuestError(
+                "the guest's agent is of an older version", hint="a restart gives it a new one"
+            ) from None
+    found = _decode(body, _Usage)
+    disks = [GuestDisk(printable(d.path, limit=PATH_CHARACTERS), *d.sizes) for d in found.disks]
+    return GuestUsage(found.uptime_ms, found.load, found.processes, found.memory, disks)
 
 
 async def check_configured(link: AgentLink) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from banger.model.image import (
 from banger.model.lifetime import LifetimeChange
 from banger.model.names import ImageName, VmName
 from banger.model.settings import Setting
+from banger.model.stats import VmStats
 from banger.model.vm import (
     DiskBytes,
     LabelKey,
@@ -168,7 +169,11 @@ class DeleteVm(Request[None], frozen=True, tag="vm.delete"):
 
 
 class WaitCondition(StrEnum):
+    """``exec``: a command can be run; ``healthy``: the guest's own init has taken over."""
+
     RUNNING = "running"
+    EXEC = "exec"
+    HEALTHY = "healthy"
     SSH = "ssh"
     STOPPED = "stopped"
 
@@ -179,11 +184,25 @@ class WaitVm(Request[VmView], frozen=True, tag="vm.wait"):
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=86400)]
 
 
+class ReadStats(Request[list[VmStats]], frozen=True, tag="vm.stats"):
+    """In the order of ``names``, without those that are not there; no names: all VMs, by name.
+
+    With ``guests`` the guests that run are asked too, and given 2 s.
+    """
+
+    names: Annotated[list[VmName], msgspec.Meta(max_length=4096)] = []
+    guests: bool = True
+
+
 class ReadConsole(Request[None], frozen=True, tag="vm.console"):
-    """stream: Output. With ``follow`` it runs until cancelled or the VM is gone."""
+    """stream: Output. With ``follow`` it runs until cancelled or the VM is gone.
+
+    ``since`` is a Unix time, kept to the second.
+    """
 
     name: VmName
     follow: bool = False
+    since: float | None = None
 
 
 class SshAccess(Reply, frozen=True):
@@ -533,6 +552,7 @@ AnyRequest = (
     | SetVm
     | DeleteVm
     | WaitVm
+    | ReadStats
     | ReadConsole
     | GetSshAccess
     | GetHealth

@@ -29,3 +29,12 @@ def show_size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} B"
+
+
+def short_size(count: float) -> str:
+    """The same in at most five characters, for columns: ``1.5G``, ``213M``, ``0B``."""
+    for unit, factor in (("T", TIB), ("G", GIB), ("M", MIB), ("K", KIB)):
+        if count >= factor:
+            value = count / factor
+            return f"{value:.1f}{unit}" if value < 9.95 else f"{value:.0f}{unit}"
+    return f"{count:.0f}B"

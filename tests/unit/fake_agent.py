@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import trio
@@ -89,6 +90,18 @@ class Canned(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
+STATS: dict[str, Any] = {
+    **{"uptime_ms": 61_000, "load": [0.5, 0.25, 0.0], "processes": 54},
+    "memory": {
+        **{"total_bytes": 256 << 20, "available_bytes": 192 << 20},
+        **{"swap_total_bytes": 0, "swap_free_bytes": 0},
+    },
+    "disks": [
+        {"path": "/", "size_bytes": 4 << 30, "used_bytes": 1 << 30, "available_bytes": 3 << 30}
+    ],
+}
+
+
 class FakeAgent:
     """Speaks the protocol. Its guest has files, and the commands below."""
 
@@ -118,6 +131,8 @@ class FakeAgent:
         match method, url.path:
             case "GET", "/healthz":
                 await wire.send(reply(200, self._health(), **echo))
+            case "GET", "/v1/stats":
+                await wire.send(reply(200, json.dumps(STATS).encode()))
             case "POST", "/v1/exec":
                 await self._exec(wire, json.loads(body))
             case "PUT", "/v1/files":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +19,7 @@ from banger.kernel import wire
 from banger.kernel.errors import BangerError, ConnectionLost, GuestError, NotFound, UsageError
 from banger.model.guest import GuestConfig
 from banger.model.requests import DirectoryEntry, FileInfo
-from tests.unit.fake_agent import SWITCHING, USER, Canned, agent_link, reply
+from tests.unit.fake_agent import STATS, SWITCHING, USER, Canned, agent_link, reply
 
 HEALTH = reply(200, b"{}", X_Request_Id="{id}")
 BIG = bytes(range(256)) * 1500
@@ -208,6 +209,64 @@ async def test_health_is_made_printable() -> None:
     wire.raw(health)
 
 
+@pytest.mark.parametrize("kind", ["fake", "real"])
+async def test_stats(kind: str) -> None:
+    async with agent_link(kind) as link:
+        usage = await agent.stats(link)
+    assert usage.uptime_ms > 0
+    assert usage.memory.total_bytes >= usage.memory.available_bytes > 0
+    assert usage.processes > 0
+
+
+def stats_with(**changes: Any) -> bytes:
+    return json.dumps(STATS | changes).encode()
+
+
+DISK = STATS["disks"][0]
+MEMORY = STATS["memory"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        stats_with(uptime_ms=-1),
+        stats_with(uptime_ms=1 << 64),
+        stats_with(processes="many"),
+        stats_with(load=[1, 2]),
+        stats_with(load=[1, 2, -3]),
+        stats_with(load=[1, 2, 1e300]),
+        stats_with(load=[1, 2, float("nan")]),
+        stats_with(memory=MEMORY | {"total_bytes": -1}),
+        stats_with(memory=None),
+        stats_with(disks=[DISK] * 17),
+        stats_with(disks=[DISK | {"path": "x" * 5000}]),
+        stats_with(disks=[DISK | {"used_bytes": 1.5}]),
+        stats_with(disks=[{"path": "/"}]),
+    ],
+)
+async def test_hostile_stats(body: bytes) -> None:
+    with pytest.raises(GuestError) as caught:
+        await agent.stats(answering(reply(200, body)))
+    assert str(caught.value).isprintable()
+
+
+async def test_stats_are_made_printable() -> None:
+    body = stats_with(disks=[DISK | {"path": "/\x1b[2J" + "x" * 999}], unknown=[1])
+    (disk,) = (await agent.stats(answering(reply(200, body)))).disks
+    assert disk.path.isprintable()
+    assert len(disk.path) <= 200
+
+
+async def test_an_older_agent_has_no_stats() -> None:
+    with pytest.raises(GuestError, match="older version"):
+        await agent.stats(answering(reply(404)))
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -288,6 +347,7 @@ async def test_clock_and_power() -> None:
 
 ASKS: dict[str, Callable[[AgentLink], Awaitable[object]]] = {
     "health": agent.health,
+    "stats": agent.stats,
     "configured": agent.check_configured,
     "clock": lambda link: agent.set_clock(link, 1),
     "power off": agent.power_off,

@@ -35,7 +35,7 @@ class Guest:
 
 
 def kept(directory: Path) -> int:
-    return sum(file.stat().st_size for file in directory.iterdir())
+    return sum(file.stat().st_size for file in directory.glob("console.log*"))
 
 
 def numbered(size: int) -> bytes:
@@ -78,7 +78,8 @@ async def test_rotation_keeps_the_latest_and_no_more(
     found = await whole(console)
     assert data.endswith(found)
     assert LIMIT_BYTES <= len(found) == kept(tmp_path) <= 2 * (LIMIT_BYTES + CHUNK_BYTES)
-    assert {file.name for file in tmp_path.iterdir()} == {"console.log", "console.log.1"}
+    names = {file.name for file in tmp_path.glob("console.log*")}
+    assert names == {"console.log", "console.log.1"}
 
 
 async def test_flood_is_slowed(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -188,3 +189,60 @@ async def test_console_that_does_not_open(tmp_path: Path, caplog: pytest.LogCapt
 
     await Console(tmp_path).record(cast("Machine", Mute()))
     assert "no console: nobody there" in caplog.text
+
+
+async def recorded(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, *pieces: tuple[float, bytes]
+) -> Console:
+    """A console that got each piece at its time."""
+    console, guest = Console(directory), Guest()
+    now = 0.0
+    monkeypatch.setattr("time.time", lambda: now)
+    async with nursery_within() as nursery:
+        nursery.start_soon(console.record, guest.machine)
+        for at, data in pieces:
+            now = at
+            await guest.print(data)
+            await trio.sleep(1)  # longer than the recording takes
+        await guest.serial.aclose()
+    return console
+
+
+async def since(console: Console, at: float) -> bytes:
+    return b"".join([chunk async for chunk in console.read(follow=False, since=at)])
+
+
+async def test_since(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = [(100.0, b"a"), (100.5, b"b"), (200.0, b"c"), (200.9, b"d"), (300.0, b"e")]
+    console = await recorded(tmp_path, monkeypatch, *pieces)
+    assert await since(console, 0) == b"abcde"
+    assert await since(console, 150) == b"cde"
+    assert await since(console, 200.9) == b"cde"
+    assert await since(console, 250) == b"e"
+    assert await since(console, 301.5) == b""
+    (tmp_path / "console.times").unlink()
+    assert await since(console, 250) == b"abcde"
+
+
+async def test_since_goes_over_both_files(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = [(100.0 + number, b"x" * (300 * KIB)) for number in range(4)]
+    console = await recorded(tmp_path, monkeypatch, *flood, (500.0, b"late"))
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *("console.log", "console.log.1", "console.times", "console.times.1")
+    }
+    assert await since(console, 400) == b"late"
+    assert len(await since(console, 0)) == 4 * 300 * KIB + 4
+
+
+async def test_a_clock_set_back_and_torn_times_harm_nothing(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = await recorded(tmp_path, monkeypatch, (500.0, b"a"), (100.0, b"b"), (101.5, b"c"))
+    times = tmp_path / "console.times"
+    times.write_bytes(times.read_bytes() + b"torn")
+    assert await since(console, 501) == b"abc"
+    assert await since(console, 600) == b""
