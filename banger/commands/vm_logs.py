@@ -120,7 +120,7 @@ class Lines:
             self._rest = b""
 
     def _pass(self, line: bytes) -> None:
-        if self._fits(line.decode(errors="replace")):
+        if self._fits(line.rstrip(b"\r\n").decode(errors="replace")):
             self._write(line)
 
 

@@ -7,7 +7,7 @@ import pytest
 from banger.commands.vm_logs import LINE_LIMIT_BYTES, Lines, matcher
 from banger.kernel.errors import UsageError
 
-TEXT = b"one error\ntwo\nthree \xff error\nrest error"
+TEXT = b"one error\r\ntwo\nthree \xff error\nrest error"
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
@@ -18,7 +18,7 @@ def test_lines(size: int) -> None:
     lines = Lines(lambda text: fits(text), found.append)
     for at in range(0, len(TEXT), size):
         lines.feed(TEXT[at : at + size])
-    assert found == [b"one error\n", b"three \xff error\n"]
+    assert found == [b"one error\r\n", b"three \xff error\n"]
     lines.close()
     assert found[2:] == [b"rest error"]
     lines.close()
