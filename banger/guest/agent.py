@@ -218,7 +218,13 @@ def _check_applied(body: bytes) -> tuple[str, ...]:
     configured = _decode(body, _Configured)
     if configured.failed:
         parts = "; ".join(printable(f"{part.part}: {part.error}") for part in configured.failed)
-        raise GuestError(f"the guest could not apply its configuration: {parts}")
+        lost = any(part.part == "mounts" for part in configured.failed)
+        raise GuestError(
+            f"the guest could not apply its configuration: {parts}",
+            hint="'banger vm reset-work NAME' makes a work disk anew that can't be mounted any more"
+            if lost
+            else "",
+        )
     return tuple(printable(note) for note in configured.notes[:NOTES_LIMIT])
 
 

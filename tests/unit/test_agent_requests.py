@@ -317,6 +317,13 @@ async def test_configuration_that_fails_in_part() -> None:
         assert str(caught.value).isprintable()
 
 
+async def test_a_drive_that_can_not_be_mounted_has_a_remedy() -> None:
+    body = b'{"failed":[{"part":"mounts","error":"bad superblock","errno":22}]}'
+    with pytest.raises(GuestError) as caught:
+        await agent.check_configured(answering(reply(207, body)))
+    assert "vm reset-work" in caught.value.hint
+
+
 async def test_notes_of_the_guest_are_cut_and_made_printable() -> None:
     body = {"applied": [], "notes": ["moved\x1b[2J up", "x" * 9999] + ["more"] * 99}
     answers = reply(200, json.dumps(body).encode())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from banger.capabilities import UsageError
+from banger.capabilities import CommandCall, UsageError
 from banger.capabilities.builtin.work import WorkDisk, WorkOptions
 from banger.host import assets, qcow2, work_seed
-from banger.testing import conformance, life
+from banger.kernel.errors import IllegalState, NotFound
+from banger.testing import FakeDaemon, conformance, life
 
 GIB = 1 << 30
 ENABLED = {"enabled": True, "size": "8G"}
@@ -160,6 +162,43 @@ async def test_a_size_without_a_disk(tmp_path: Path) -> None:
             await vm.change(size="20G")
         await vm.stop()
         await vm.start()
+
+
+async def test_a_disk_is_made_anew(tmp_path: Path) -> None:
+    put_seed(tmp_path)
+
+    async def reset(name: str) -> tuple[Any, list[str]]:
+        lines: list[str] = []
+
+        async def write(text: str) -> None:
+            lines.append(text)
+
+        call = CommandCall({"name": name}, write)
+        assert await capability.reset_work(call) == 0
+        return call.document, lines
+
+    daemon = FakeDaemon(WorkDisk, tmp_path)
+    capability: Any = daemon.capability
+    with pytest.raises(NotFound, match="no VM 'box'"):
+        await reset("box")
+    bare = await daemon.create("bare", {"enabled": False}, start=False)
+    with pytest.raises(UsageError, match="has no work disk"):
+        await reset("bare")
+    vm = await daemon.create("box", ENABLED)
+    directory = vm.vm.directory
+    disk, former = directory / "work.qcow2", directory / "work.former.qcow2"
+    disk.write_bytes(b"destroyed")
+    with pytest.raises(IllegalState, match="it is running"):
+        await reset("box")
+    await vm.stop()
+    for _ in range(2):
+        document, lines = await reset("box")
+        assert document == {"vm": "box", "former": str(former)} and len(lines) == 2
+        assert former.read_bytes() == b"destroyed" and not disk.exists()
+    await vm.start()
+    assert qcow2.read_header(disk).virtual_size == 8 * GIB
+    await vm.delete()
+    await bare.delete()
 
 
 async def test_conformance(tmp_path: Path) -> None:

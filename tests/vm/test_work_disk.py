@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,22 @@ def test_a_nested_home_is_put_right(instance: Instance, worker: str) -> None:
         ".bashrc", ".profile", ".ssh", "notes", "work",
     ]  # fmt: skip
     assert instance.show(worker)["notes"] == [said.split(": ", 2)[2].strip()]
+
+
+def test_a_destroyed_disk_is_made_anew(instance: Instance, worker: str) -> None:
+    assert "it is running" in instance.error("vm", "reset-work", worker, code=4)
+    instance.sh(
+        worker, "echo precious >/root/file; sync; dd if=/dev/zero of=/dev/vdb bs=1M count=8"
+    )
+    instance.run("vm", "stop", worker, "--force")
+    said = instance.error("vm", "start", worker, code=1)
+    assert "mounting drive work on /root" in said and "banger vm reset-work" in said
+    assert instance.state(worker) == "stopped"
+    told = instance.json("vm", "reset-work", worker)
+    former = Path(told["former"])
+    assert former.stat().st_blocks * 512 >= 8 * MIB
+    instance.run("vm", "start", worker)
+    assert ".bashrc" in instance.sh(worker, "ls -A /root; test ! -e /root/file")
 
 
 def test_an_image_without_a_seed_gets_one(new_instance: NewInstance) -> None:

@@ -8,11 +8,13 @@ from typing import Annotated
 import trio
 
 from banger.capabilities.capability import API_VERSION, Capability
+from banger.capabilities.command import CommandCall, command
 from banger.capabilities.guest import GuestContribution
 from banger.capabilities.host import Host, Step, Vm
 from banger.capabilities.options import Options, option
 from banger.host import qcow2, work_seed
-from banger.kernel.errors import UsageError
+from banger.kernel.errors import IllegalState, NotFound, UsageError
+from banger.model.command import Argument, Completion, Syntax
 from banger.model.machine import DiskFormat, Drive
 from banger.model.settings import Setting
 from banger.model.sizes import parse_size
@@ -58,7 +60,7 @@ class WorkDisk(Capability[WorkOptions]):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self._making = trio.Lock()
-        """Held while a seed is made, which is shared by all VMs of the image."""
+        """Held while a disk is made, or the seed that all VMs of an image share."""
 
     def defaults(self) -> WorkOptions:
         try:
@@ -73,6 +75,10 @@ class WorkDisk(Capability[WorkOptions]):
     async def prepare(self, vm: Vm, options: WorkOptions, step: Step) -> None:
         if not options.enabled:
             return
+        async with self._making:
+            await self._make_or_grow(vm, options, step)
+
+    async def _make_or_grow(self, vm: Vm, options: WorkOptions, step: Step) -> None:
         disk = work_disk(vm.directory)
         if disk.exists():
             await trio.to_thread.run_sync(qcow2.grow, disk, options.size_bytes)
@@ -89,12 +95,49 @@ class WorkDisk(Capability[WorkOptions]):
         step.progress(f"overlay of the image's work seed, {allocated >> 10} KiB allocated")
 
     async def _seed(self, image: Path, step: Step) -> Path:
+        seed = work_seed.find_seed(image)
+        if seed is None:
+            step.progress("the image has no work seed; making it, once")
+            seed = await trio.to_thread.run_sync(work_seed.make_seed, image)
+        return seed
+
+    @command(
+        Syntax(
+            ("vm", "reset-work"),
+            "Make the work disk of a stopped VM anew: its /root is the image's again.",
+            arguments=(Argument("name", "The VM.", completion=Completion.VM),),
+            details="For a guest whose /root can't be mounted any more. The disk it had is kept "
+            "beside the new one, until the next time or until the VM is deleted.",
+            examples=("banger vm reset-work testbox",),
+        )
+    )
+    async def reset_work(self, call: CommandCall) -> int:
+        name = call.parameters["name"]
+        # A start that comes meanwhile waits, and finds no disk.
         async with self._making:
-            seed = work_seed.find_seed(image)
-            if seed is None:
-                step.progress("the image has no work seed; making it, once")
-                seed = await trio.to_thread.run_sync(work_seed.make_seed, image)
-            return seed
+            vm = await self._at_rest(name)
+            disk, former = work_disk(vm.directory), former_work_disk(vm.directory)
+            if disk.exists():
+                await trio.to_thread.run_sync(disk.replace, former)
+        call.document = {"vm": name, "former": str(former) if former.exists() else None}
+        await call.line(f"{name} gets a new work disk when it starts")
+        if former.exists():
+            await call.line(f"the former one is {former}")
+        return 0
+
+    async def _at_rest(self, name: str) -> Vm:
+        for vm, options in await self.host.vms():
+            if vm.name != name:
+                continue
+            if not options.enabled:
+                raise UsageError(f"VM {name!r} has no work disk: its /root is on the root disk")
+            if vm.state not in (VmState.STOPPED, VmState.CRASHED):
+                raise IllegalState(
+                    f"can't reset the work disk of VM {name!r}: it is {vm.state}",
+                    hint=f"'banger vm stop {name}' first",
+                )
+            return vm
+        raise NotFound(f"there is no VM {name!r}", hint="'banger vm list' shows all")
 
     def contribute(self, vm: Vm, options: WorkOptions, guest: GuestContribution) -> None:
         if options.enabled:
@@ -136,3 +179,8 @@ def _check_size_has_a_disk(options: WorkOptions) -> None:
 def work_disk(directory: Path) -> Path:
     """In a VM's directory."""
     return directory / "work.qcow2"
+
+
+def former_work_disk(directory: Path) -> Path:
+    """What a reset has put aside."""
+    return directory / "work.former.qcow2"
