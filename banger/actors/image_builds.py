@@ -332,6 +332,8 @@ class Builds:
         reason = declared.message if declared is not None else unexpected
         try:
             said = _tail(build.log_path)
+            # First of all, for the disk may be full of it.
+            shutil.rmtree(build.directory, ignore_errors=True)
             self._logs.mkdir(mode=0o700, exist_ok=True)
             last = f"banger: {rfc3339(time.time())}: {reason}\n".encode(errors="replace")
             (self._logs / f"{build.name}.log").write_bytes(said + last)

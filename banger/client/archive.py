@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -26,22 +27,23 @@ def archive_file(path: Path, *, replace: bool) -> Iterator[Callable[[bytes], obj
     """A function that writes into the archive. When the body fails nothing is left.
 
     Raises `UsageError` for another ending, `Conflict` when the file exists unless
-    ``replace``, `HostNotReady` without the compressor, OSError.
+    ``replace``, `HostNotReady` without the compressor and when the file can't be written.
     """
     argv = _compressor(path)
     if not replace and os.path.lexists(path):
         raise Conflict(f"{path} exists already", hint="--force replaces it")
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    with _telling(path):
+        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(fd, "wb") as file:
+        with os.fdopen(fd, "wb", buffering=0) as file:
             if argv:
                 with _compressing(argv, file) as pipe:
                     yield pipe.write
             else:
-                yield file.write
-            file.flush()
-            os.fsync(file.fileno())
+                yield lambda data: _write_whole(file, path, data)
+            with _telling(path):
+                os.fsync(file.fileno())
         temporary.chmod(_FILE_MODE & ~_umask())
         if replace:
             temporary.replace(path)
@@ -49,6 +51,24 @@ def archive_file(path: Path, *, replace: bool) -> Iterator[Callable[[bytes], obj
             _name_it(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HostNotReady(
+            f"{path} can't be written: {error.strerror or error}",
+            hint="is the disk full?" if error.errno == errno.ENOSPC else "",
+        ) from error
+
+
+def _write_whole(file: IO[bytes], path: Path, data: bytes) -> None:
+    with _telling(path):
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 def _compressor(path: Path) -> list[str]:

@@ -50,7 +50,8 @@ def run(context: Context, *, name: str, file: str, force: bool) -> None:
 COMMAND = Command(
     path=("image", "export"),
     summary="Write an image into one archive.",
-    details="A tar archive with root.ext4 (without its holes), kernel, modules, and image.json.",
+    details="A tar archive with root.ext4 (without its holes), kernel, modules, the work seed, "
+    "and image.json.",
     run=run,
     arguments=(
         Argument("name", "Name of the image.", completion=Completion.IMAGE),

@@ -86,8 +86,10 @@ def new_instance(images: Path) -> Iterator[NewInstance]:
     """Makes installations with a network namespace of their own."""
     with_checks: list[Generator[Instance, None, None]] = []
 
-    def make(*, prefix: Sequence[str] = (), **settings: str) -> Instance:
-        own = Instance(images, network=True, prefix=prefix, settings=settings)
+    def make(
+        *, prefix: Sequence[str] = (), place: Path = Path("/tmp"), **settings: str
+    ) -> Instance:
+        own = Instance(images, network=True, prefix=prefix, settings=settings, place=place)
         checked = _checked(own, "an own instance")
         with_checks.append(checked)
         return next(checked)

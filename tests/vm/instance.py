@@ -41,10 +41,12 @@ class Instance:
         network: bool = False,
         prefix: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
+        place: Path = Path("/tmp"),
     ) -> None:
-        """``prefix`` is put before the commands, ``settings`` into their environment."""
+        """``prefix`` is put before the commands, ``settings`` into their environment; all files
+        are below ``place``."""
         # Short: sockets are made below, and their paths may have 107 bytes.
-        self.root = Path(tempfile.mkdtemp(prefix="bgr-", dir="/tmp"))
+        self.root = Path(tempfile.mkdtemp(prefix="bgr-", dir=place))
         kept = {
             key: value
             for key, value in os.environ.items()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.oci_layout import Layout, archive, directory, entry, link
+from tests.oci_layout import archive, directory, entry, link
 from tests.vm.instance import Instance, wait_until
 from tests.vm.test_images import root_of
 
@@ -24,6 +25,11 @@ FILES = {
 ENTRYPOINT = 'echo "up $GREETING in $PWD"; cat /proc/self/status; exec sleep 1000000'
 
 
+def tool(*argv: str | Path) -> None:
+    done = subprocess.run([str(word) for word in argv], capture_output=True, check=False)
+    assert done.returncode == 0, f"{argv}: {done.stderr.decode()}"
+
+
 def taken(root: Path, path: str, target: Path) -> bytes:
     """A file of an ext4 file system that is not mounted."""
     subprocess.run(["debugfs", "-R", f"dump {path} {target}", str(root)], capture_output=True)
@@ -31,34 +37,74 @@ def taken(root: Path, path: str, target: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def container(instance: Instance) -> Iterator[str]:
-    """An image of a shell and little else, in two layers."""
-    root, work = root_of(instance), instance.root / "oci"
-    programs = [
-        entry(name, taken(root, path, instance.root / "taken"), mode=0o755)
-        for name, path in FILES.items()
-    ]
-    links = [link(name, f"usr/{name}") for name in ("bin", "lib", "lib64")]
-    lower = archive(*links, *programs, link("bin/sh", "dash"), entry("etc/gone", b"x"))
-    upper = archive(
-        directory("etc"),
-        entry("etc/.wh.gone"),
-        entry("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/srv:/bin/sh\n"),
-        entry("srv/app/file", b"of the second layer\n"),
+def layout(instance: Instance) -> Path:
+    """An OCI layout of a shell and little else, in two layers, as umoci makes it."""
+    layout, bundle = instance.root / "oci", instance.root / "bundle"
+    image = f"{layout}:one"
+    tool("umoci", "init", "--layout", layout)
+    tool("umoci", "new", "--image", image)
+    tool("umoci", "unpack", "--image", image, bundle)
+    root = bundle / "rootfs"
+    for name, path in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        taken(root_of(instance), path, root / name)
+        (root / name).chmod(0o755)
+    for name in ("bin", "lib", "lib64"):
+        (root / name).symlink_to(f"usr/{name}")
+    (root / "usr/bin/sh").symlink_to("dash")
+    (root / "etc").mkdir()
+    (root / "etc/gone").write_text("x")
+    tool("umoci", "repack", "--image", image, bundle)
+    shutil.rmtree(bundle)
+    tool("umoci", "unpack", "--image", image, bundle)
+    (root / "etc/gone").unlink()
+    (root / "etc/passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/srv:/bin/sh\n"
     )
-    layout = Layout(
-        work,
-        [lower, upper],
-        Entrypoint=["/bin/sh", "-c"],
-        Cmd=[ENTRYPOINT],
-        Env=["GREETING=hello world", "PATH=/usr/bin:/bin"],
-        User="app:app",
-        WorkingDir="/srv/app",
+    (root / "srv/app").mkdir(parents=True)
+    (root / "srv/app/file").write_text("of the second layer\n")
+    tool("umoci", "repack", "--image", image, bundle)
+    shutil.rmtree(bundle)
+    tool(
+        "umoci",
+        "config",
+        f"--image={image}",
+        "--config.entrypoint=/bin/sh",
+        "--config.entrypoint=-c",
+        f"--config.cmd={ENTRYPOINT}",
+        "--config.env=GREETING=hello world",
+        "--config.env=PATH=/usr/bin:/bin",
+        "--config.user=app:app",
+        "--config.workingdir=/srv/app",
     )
-    said = instance.run("image", "import", "oci", str(layout.path), "--name", "box").stdout
+    return layout
+
+
+@pytest.fixture(scope="module")
+def container(instance: Instance, layout: Path) -> Iterator[str]:
+    said = instance.run("image", "import", "oci", str(layout), "--name", "box").stdout
     assert "no init of its own" in said and "entrypoint is started" in said
     yield "box"
     instance.run("image", "delete", "box")
+
+
+def test_an_archive_as_of_docker_save(instance: Instance, container: str, layout: Path) -> None:
+    """The same image, brought into that format by skopeo, is the same here."""
+    saved = instance.root / "saved.tar"
+    copy = ("skopeo", "--insecure-policy", "copy", "-q")
+    tool(*copy, f"oci:{layout}:one", f"docker-archive:{saved}:box:one")
+    instance.run("image", "import", "oci", str(saved), "--name", "saved")
+    views = {view["name"]: view for view in instance.json("image", "list")}
+    for field in ("init", "process", "kernel_version", "work_seed"):
+        assert views["saved"][field] == views[container][field]
+    for path in ("/srv/app/file", "/etc/passwd", "/usr/bin/dash"):
+        contents = {
+            taken(root_of(instance, name), path, instance.root / "taken")
+            for name in ("saved", container)
+        }
+        assert len(contents) == 1 and b"" not in contents
+    instance.run("image", "delete", "saved")
+    saved.unlink()
 
 
 def test_a_container_runs_without_an_init(instance: Instance, container: str) -> None:

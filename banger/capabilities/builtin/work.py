@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -85,14 +86,15 @@ class WorkDisk(Capability[WorkOptions]):
             return
         seed = await self._seed(vm.image_directory, step)
 
-        def make() -> int:
+        def make() -> str:
+            begun = time.perf_counter()
             size = max(options.size_bytes, seed.stat().st_size)
             qcow2.create_overlay(disk, backing=str(seed), virtual_size=size)
-            return disk.stat().st_blocks * 512
+            took_ms = (time.perf_counter() - begun) * 1000
+            return f"{disk.stat().st_blocks >> 1} KiB allocated in {took_ms:.1f} ms"
 
         # It goes with the VM's directory; a start that fails leaves it for the next one.
-        allocated = await trio.to_thread.run_sync(make)
-        step.progress(f"overlay of the image's work seed, {allocated >> 10} KiB allocated")
+        step.progress(f"overlay of the image's work seed: {await trio.to_thread.run_sync(make)}")
 
     async def _seed(self, image: Path, step: Step) -> Path:
         seed = work_seed.find_seed(image)
