@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import click
 
-from banger.cli.parameters import DEBUG, JSON, click_argument, click_option, metavar
+from banger.cli.parameters import DEBUG, HELP, JSON, click_argument, click_option, metavar
 from banger.cli.plugins import Plugins
-from banger.commands.context import Context
 from banger.commands.declare import Command
 from banger.kernel.errors import BangerError
 
@@ -19,18 +19,27 @@ class DeclaredCommand(click.Command):
     def __init__(self, command: Command, plugins: Plugins) -> None:
         examples = "".join(f"\n\n\b\n  {example}" for example in command.examples)
         super().__init__(
-            command.path[-1],
-            short_help=command.summary,
+            " ".join(("banger", *command.path)),
             help=f"{command.summary}\n\n{command.details}"
             + (examples and "\n\nExamples:" + examples),
             params=[
                 *([] if command.dashes_split else map(click_argument, command.arguments)),
-                *map(click_option, (*command.options, JSON, DEBUG)),
+                *map(click_option, (*command.options, JSON, DEBUG, HELP)),
             ],
+            add_help_option=False,
         )
         self._command = command
         self._plugins = plugins
         self._added: dict[str, list[click.Option]] = {}
+
+    def parameters(self, words: list[str]) -> dict[str, Any]:
+        """What the words say, with ``json`` and ``debug``. Raises `click.UsageError`."""
+        context = self.make_context(self.name, words)
+        parameters: dict[str, Any] = context.params
+        parameters.pop(HELP.name)
+        if self._command.takes_options:
+            parameters["options"] = self._plugins.given(parameters, self._added)
+        return parameters
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         line = list(args)
@@ -55,21 +64,16 @@ class DeclaredCommand(click.Command):
         ctx.params[first.name], ctx.params[second.name] = map(tuple, split)
         return []
 
+    def page(self) -> str:
+        """What ``--help`` prints."""
+        return self.get_help(click.Context(self, info_name=self.name))
+
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         pieces = super().collect_usage_pieces(ctx)
         if self._command.dashes_split:
             first, second = map(metavar, self._command.arguments)
             pieces += [first, "--", second]
         return pieces
-
-    def invoke(self, ctx: click.Context) -> int:
-        parameters = dict(ctx.params)
-        json: bool = parameters.pop("json")
-        parameters.pop("debug")
-        if self._command.takes_options:
-            parameters["options"] = self._plugins.given(parameters, self._added)
-        with Context(json=json) as context:
-            return self._command.run(context, **parameters) or 0
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         missing = ""
@@ -91,7 +95,10 @@ class DeclaredCommand(click.Command):
 
     def _add_options(self) -> None:
         taken = {flag for param in self.params for flag in (*param.opts, *param.secondary_opts)}
-        self._added = self._plugins.options(taken)
+        self._added = {
+            name: [click_option(option) for option in options]
+            for name, options in self._plugins.options(taken).items()
+        }
         for options in self._added.values():
             self.params += options
 

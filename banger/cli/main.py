@@ -21,7 +21,6 @@ import signal
 import sys
 import traceback
 
-import click
 import msgspec
 
 from banger.kernel.errors import ERROR_TEXT_LIMIT, BangerError, ErrorReply, UsageError
@@ -44,22 +43,26 @@ def main() -> None:
 
 
 def run(arguments: list[str], *, json: bool, debug: bool) -> int:
-    from banger.cli.parser import root
+    from banger.cli.invocation import parse
+    from banger.cli.plugins import Plugins
+    from banger.cli.tree import Group
+    from banger.commands.context import Context
+    from banger.commands.session import Session
+    from banger.commands.sink import ProcessSink
 
     try:
-        code = root().main(arguments, prog_name="banger", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)  # noqa: T201
-        return UsageError.exit_code
-    except click.ClickException as error:
-        where = (
-            f"'{error.ctx.command_path} --help'"
-            if isinstance(error, click.UsageError) and error.ctx
-            else "'banger --help'"
-        )
-        return _report(UsageError(_one_line(error.format_message()), hint=f"see {where}"), json)
-    except (KeyboardInterrupt, click.Abort):
+        with Session() as session:
+            plugins = Plugins(session.interface)
+            try:
+                invocation = parse(arguments, plugins)
+            except Group as group:
+                from banger.cli.help import help_text
+
+                sys.stderr.write(help_text(group.path, plugins) + "\n")
+                return group.exit_code
+            with Context(session, ProcessSink(final=True), json=invocation.json) as context:
+                return invocation.run(context)
+    except KeyboardInterrupt:
         sys.stderr.write("banger: interrupted\n")
         return INTERRUPTED_CODE
     except BangerError as error:
@@ -114,11 +117,6 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def _one_line(text: str) -> str:
-    text = " ".join(text.split()).rstrip(".")
-    return text[:1].lower() + text[1:]
 
 
 if __name__ == "__main__":

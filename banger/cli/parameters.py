@@ -35,7 +35,7 @@ _METAVARS = {Kind.NUMBER: "N", Kind.SECONDS: "SECONDS"}
 
 JSON = Option("json", ("--json",), "Print the result as JSON, and nothing else.", Kind.FLAG)
 DEBUG = Option("debug", ("--debug",), "Show the traceback of an error.", Kind.FLAG)
-HELP_FLAG = "--help"
+HELP = Option("help", ("--help",), "Show this message.", Kind.FLAG)
 
 
 def click_argument(argument: Argument) -> click.Argument:

@@ -2,52 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-import click
 import msgspec
 
-from banger.cli.parameters import HELP_FLAG, click_option
-from banger.host.paths import Paths
 from banger.model.command import Option, Syntax
 from banger.model.requests import CapabilityOption, Interface
 
+HELP_FLAG = "--help"
+
 
 class Plugins:
-    """Asked for once, when first needed: it takes long when no daemon runs.
+    """Asked for when first needed: it takes long when no daemon runs.
 
-    Flags that are the command's own stay its own. Every method may raise `HostNotReady`.
+    ``find`` tells what they add; it may raise `HostNotReady`, and so may every method.
+    Flags that are the command's own stay its own.
     """
 
-    @cached_property
-    def interface(self) -> Interface:
-        from banger.client.interface import find_interface
-
-        return find_interface(Paths.here())
+    def __init__(self, find: Callable[[], Interface]) -> None:
+        self._find = find
 
     # --- commands ---
 
     def command(self, path: tuple[str, ...]) -> Syntax | None:
-        return next((c for c in self.interface.commands if c.path == path), None)
+        return next((c for c in self._find().commands if c.path == path), None)
 
     def below(self, prefix: tuple[str, ...]) -> list[str]:
         """The words that come next in the paths that begin like this, each once."""
         depth = len(prefix)
-        paths = (command.path for command in self.interface.commands)
+        paths = (command.path for command in self._find().commands)
         next_words = (p[depth] for p in paths if len(p) > depth and p[:depth] == prefix)
         return list(dict.fromkeys(next_words))
 
     # --- options ---
 
-    def options(self, taken: Collection[str]) -> dict[str, list[click.Option]]:
+    def options(self, taken: Collection[str]) -> dict[str, list[Option]]:
         """By capability. ``taken`` are the flags that the command has already."""
-        found: dict[str, list[click.Option]] = {}
-        for added in self.interface.options:
+        found: dict[str, list[Option]] = {}
+        for added in self._find().options:
             option = without_flags(added.option, {*taken, HELP_FLAG})
             if option.flags:
-                found.setdefault(added.capability, []).append(click_option(option))
+                found.setdefault(added.capability, []).append(option)
         return found
 
     def given(
@@ -56,7 +52,7 @@ class Plugins:
         """Take the options of capabilities out of the parameters: those that were given."""
         values: dict[str, dict[str, Any]] = {}
         if added:
-            for option in self.interface.options:
+            for option in self._find().options:
                 value = parameters.pop(option.option.name, None)
                 if value not in (None, ()):
                     _put(values, option, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 from collections import deque
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from banger.kernel import wire
-from banger.kernel.errors import BangerError, ConnectionLost
+from banger.kernel.errors import BangerError, ConnectionLost, Interrupted
 from banger.kernel.message import Request, reply_type
 
 R = TypeVar("R")
@@ -22,7 +23,8 @@ CALLS_AT_ONCE = 64
 
 
 class Connection:
-    """Raises `ConnectionLost` from every method once the daemon has gone."""
+    """Raises `ConnectionLost` from every method once the daemon has gone, `Interrupted` once it
+    was cancelled. For one thread; `cancel` is for others."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError when nobody listens there."""
@@ -30,6 +32,9 @@ class Connection:
         self._unframer = wire.Unframer()
         self._messages: deque[wire.ServerMessage] = deque()
         self._ids = itertools.count(1)
+        self._under_way: set[int] = set()
+        self._cancelled = False
+        self._lost = False
         try:
             self._socket.connect(str(path))
             self.hello = self._greeted(path)
@@ -41,7 +46,7 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self.close()
 
     def _greeted(self, path: Path) -> wire.Hello:
         hello = self.receive()
@@ -52,8 +57,34 @@ class Connection:
             )
         return hello
 
+    def close(self) -> None:
+        self._socket.close()
+
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it has not failed yet."""
+        return not self._lost
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    @property
+    def idle(self) -> bool:
+        """Whether another command may have it: nothing is under way, and nothing has failed."""
+        return not (self._lost or self._cancelled or self._under_way or self._messages)
+
+    def cancel(self) -> None:
+        """From another thread: who waits here, or comes next, gets `Interrupted`.
+
+        The daemon sees the client gone, and undoes what it was doing for it.
+        """
+        self._cancelled = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def call(
         self,
@@ -135,6 +166,7 @@ class Connection:
     def begin(self, request: Request[Any]) -> int:
         """Send a request; its messages carry the id returned."""
         call_id = next(self._ids)
+        self._under_way.add(call_id)
         self.send(wire.Call(call_id, wire.raw(request)))
         return call_id
 
@@ -148,7 +180,7 @@ class Connection:
         try:
             self._socket.sendall(wire.frame(message))
         except OSError as error:
-            raise _lost() from error
+            raise self._loss() from error
 
     def receive(self) -> wire.ServerMessage:
         """The next message; blocks until there is one."""
@@ -167,18 +199,23 @@ class Connection:
         try:
             data = self._socket.recv(RECEIVE_BYTES)
         except OSError as error:
-            raise _lost() from error
+            raise self._loss() from error
         if not data:
-            raise _lost()
+            raise self._loss()
         try:
             for body in self._unframer.feed(data):
-                self._messages.append(wire.server_decoder.decode(body))
+                message = wire.server_decoder.decode(body)
+                if isinstance(message, wire.Done | wire.Failed):
+                    self._under_way.discard(message.id)
+                self._messages.append(message)
         except wire.BAD_BYTES as error:
             raise BangerError(f"the daemon sent what is not a message: {error}") from error
 
-
-def _lost() -> ConnectionLost:
-    return ConnectionLost(
-        "the connection to the daemon was lost",
-        hint="its log is bangerd.log in the state directory",
-    )
+    def _loss(self) -> BangerError:
+        self._lost = True
+        if self._cancelled:
+            return Interrupted()
+        return ConnectionLost(
+            "the connection to the daemon was lost",
+            hint="its log is bangerd.log in the state directory",
+        )

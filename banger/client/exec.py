@@ -8,7 +8,7 @@ import signal
 import socket
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -52,16 +52,27 @@ def run_exec(connection: Connection, request: Exec) -> ExecResult:
 
 def capture_exec(connection: Connection, request: Exec) -> tuple[ExecResult, bytes, bytes]:
     """Run the command with an empty stdin; its result, stdout and stderr."""
-    written: dict[type, bytearray] = {Output: bytearray(), ErrorOutput: bytearray()}
+    out, err = bytearray(), bytearray()
+    result = watch_exec(connection, request, out=out.extend, err=err.extend)
+    return result, bytes(out), bytes(err)
+
+
+def watch_exec(
+    connection: Connection,
+    request: Exec,
+    *,
+    out: Callable[[bytes], None],
+    err: Callable[[bytes], None],
+) -> ExecResult:
+    """Run the command with an empty stdin; what it writes goes on as it comes."""
     call_id = connection.begin(request)
     connection.feed(call_id, EndOfInput())
-    result = connection.finish(
+    return connection.finish(
         call_id,
         ExecResult,
         items=AnyOutput,
-        on_item=lambda item: written[type(item)].extend(item.data),
+        on_item=lambda item: (out if isinstance(item, Output) else err)(item.data),
     )
-    return result, bytes(written[Output]), bytes(written[ErrorOutput])
 
 
 class _Session:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 
 import msgspec
 
-from banger.client import launch
-from banger.host.paths import Paths
+from banger.client.connection import Connection
 from banger.kernel.errors import BangerError, HostNotReady
 from banger.model.requests import GetInterface, Interface
 
@@ -20,18 +20,14 @@ DEADLINE_S = 30.0
 """Of the program; finding the plugins takes it a fraction of a second."""
 
 
-def find_interface(paths: Paths) -> Interface:
-    """Of the daemon that runs, else of the one that would; none is started.
+def find_interface(connection: Connection | None) -> Interface:
+    """Of the daemon at the other end; where there is none, of the one that would run.
 
     Raises `HostNotReady` when neither can tell.
     """
-    try:
-        connection = launch.connect(paths)
-        if connection is not None:
-            with connection:
-                return connection.call(GetInterface())
-    except BangerError:
-        pass  # a daemon that is not for us, or of another version
+    if connection is not None:
+        with suppress(BangerError):  # one of another version
+            return connection.call(GetInterface())
     return from_program()
 
 

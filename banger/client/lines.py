@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+from collections.abc import Callable
 
 LINE_LIMIT_BYTES = 64 << 10
 """A longer line is cut: a guest that ends none must not fill our memory."""
@@ -11,8 +11,8 @@ LINE_LIMIT_BYTES = 64 << 10
 class LineWriter:
     """Feed it bytes; it writes a line as soon as it is whole, safe for a terminal."""
 
-    def __init__(self, stream: TextIO, name: str) -> None:
-        self._stream = stream
+    def __init__(self, write: Callable[[str], object], name: str) -> None:
+        self._write_text = write
         self._name = name
         self._rest = b""
 
@@ -23,18 +23,16 @@ class LineWriter:
         while len(self._rest) > LINE_LIMIT_BYTES:
             self._write(self._rest[:LINE_LIMIT_BYTES])
             self._rest = self._rest[LINE_LIMIT_BYTES:]
-        self._stream.flush()
 
     def close(self) -> None:
         """Write what came without an end of line."""
         if self._rest:
             self._write(self._rest)
             self._rest = b""
-            self._stream.flush()
 
     def _write(self, line: bytes) -> None:
         text = readable(line.removesuffix(b"\r"))
-        self._stream.write(f"{self._name} | {text}\n")
+        self._write_text(f"{self._name} | {text}\n")
 
 
 def readable(data: bytes) -> str:

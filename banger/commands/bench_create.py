@@ -11,7 +11,7 @@ from pathlib import Path
 
 from banger.client.exec import capture_exec
 from banger.client.ssh import forget_host, ssh_arguments
-from banger.commands.bench_report import report, since
+from banger.commands.bench_report import Report, report, since
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import BangerError, CommandFailed, TimedOut, UsageError
@@ -73,7 +73,7 @@ def _measure(context: Context) -> Run:
         )
         daemon = context.daemon.hello.pid
         before = _cpu_s(daemon)
-        time.sleep(SETTLE_S)
+        context.sleep(SETTLE_S)
         found["bangerd idle cpu"] = (_cpu_s(daemon) - before) / SETTLE_S * 100
         found["bangerd memory (RSS)"] = _memory_mib(daemon, "Rss")
         found["exec in the settled guest"] = _timed(lambda: _exec_true(context, view.name))
@@ -145,6 +145,7 @@ COMMAND = Command(
     details="Needs an otherwise idle machine to mean much; the load is printed with the result. "
     "Each run makes a VM, uses it and deletes it.",
     run=run,
+    reply=Report,
     mutates=True,
     options=(
         Option("runs", ("--runs",), "How many VMs, one after another.", Kind.NUMBER, "N", 5),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from banger.commands.bench_report import report, since
+from banger.commands.bench_report import Report, report, since
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import CommandFailed, HostNotReady, UsageError
@@ -118,6 +118,7 @@ COMMAND = Command(
     details="Makes copies of the default image of 0.5, 2 and 8 GiB below /var/tmp, registers them, "
     "and creates a VM of each in turn. All of it is removed.",
     run=run,
+    reply=Report,
     mutates=True,
     options=(Option("runs", ("--runs",), "How many times.", Kind.NUMBER, "N", 5),),
     examples=("banger bench images --runs 5",),

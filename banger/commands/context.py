@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import threading
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
 
 from banger.client.connection import Connection
-from banger.host.paths import Paths
-from banger.kernel.errors import ERROR_TEXT_LIMIT
+from banger.commands.session import Session
+from banger.commands.sink import Sink
+from banger.kernel.errors import ERROR_TEXT_LIMIT, Interrupted
 from banger.kernel.message import Request
 from banger.model.text import printable
 
@@ -20,58 +19,115 @@ R = TypeVar("R")
 
 
 class Context:
-    def __init__(self, *, json: bool) -> None:
+    """Of one command. All but `cancel` is for the thread that runs it."""
+
+    def __init__(self, session: Session, sink: Sink, *, json: bool) -> None:
         self.json = json
-        self.paths = Paths.here()
-        self._open = ExitStack()
+        self.session = session
+        self.sink = sink
+        self.paths = session.paths
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._cancelled = threading.Event()
 
     def __enter__(self) -> Context:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            self.session.give_back(connection)
 
-    @cached_property
+    @property
     def daemon(self) -> Connection:
-        """The daemon, started when none runs."""
-        from banger.client.launch import connect_or_start
+        """The daemon, started when none runs. A connection that has failed is replaced."""
+        if self._connection is None or not self._connection.usable:
+            self._connect()
+        assert self._connection is not None
+        return self._connection
 
-        return self._open.enter_context(connect_or_start(self.paths))
+    def _connect(self) -> None:
+        self._drop()
+        leased = self.session.lease()
+        with self._lock:
+            self._connection = leased
+        self._check()
 
     def call(self, request: Request[R]) -> R:
         return self.daemon.call(request)
+
+    # --- cancelling ---
+
+    def cancel(self) -> None:
+        """From another thread: what the command does, or does next, fails with `Interrupted`.
+
+        Only that: what it does then to clean up is not cancelled, unless it is called again.
+        """
+        with self._lock:
+            if self._connection is not None and self._connection.usable:
+                self._connection.cancel()
+            self._cancelled.set()
+
+    def sleep(self, seconds: float) -> None:
+        """Raises `Interrupted` when the command is cancelled meanwhile."""
+        self._cancelled.wait(seconds)
+        self._check()
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            self._drop()
+            self._cancelled.clear()
+            raise Interrupted
+
+    def _drop(self) -> None:
+        """Let go of a connection that was lost or cancelled: that cancelling has been told."""
+        with self._lock:
+            connection = self._connection
+            if connection is None or (connection.usable and not connection.cancelled):
+                return
+            self._connection = None
+            if connection.cancelled:
+                self._cancelled.clear()
+        connection.close()
 
     # --- output ---
 
     def line(self, text: str) -> None:
         """Result for people, on stdout; nothing with ``--json``."""
         if not self.json:
-            _write(text + "\n")
+            self.sink.out(text + "\n")
 
     def note(self, text: str) -> None:
         """A remark beside the result, on stderr."""
         if not self.json:
-            sys.stderr.write(printable(text, limit=ERROR_TEXT_LIMIT) + "\n")
-            sys.stderr.flush()
+            self.sink.err(printable(text, limit=ERROR_TEXT_LIMIT) + "\n")
+
+    def status(self, text: str) -> None:
+        """What is being done just now, for those who look on; "" takes it away."""
+        if not self.json:
+            self.sink.status(text)
 
     def document(self, value: Any) -> None:
         """The result with ``--json``, the only thing on stdout."""
         if self.json:
-            _write(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
+            self.sink.out(msgspec.json.format(msgspec.json.encode(value)).decode() + "\n")
 
     def item(self, value: Any) -> None:
         """One of many results with ``--json``, each on a line of its own as it comes."""
         if self.json:
-            _write(msgspec.json.encode(value).decode() + "\n")
+            self.sink.out(msgspec.json.encode(value).decode() + "\n")
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         if self.json:
             return
         lines = [list(head), *(list(row) for row in rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        for line in lines:
-            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            _write("  ".join(cells).rstrip() + "\n")
+        padded = (
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            for line in lines
+        )
+        self.sink.out("".join(f"{line.rstrip()}\n" for line in padded))
 
     def details(self, pairs: Iterable[tuple[str, str]]) -> None:
         """One thing, a line each of its properties."""
@@ -79,10 +135,4 @@ class Context:
             return
         pairs = list(pairs)
         width = max(len(name) for name, _ in pairs)
-        for name, value in pairs:
-            _write(f"{name.ljust(width)}  {value}\n")
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+        self.sink.out("".join(f"{name.ljust(width)}  {value}\n" for name, value in pairs))

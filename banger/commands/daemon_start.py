@@ -3,7 +3,7 @@ from __future__ import annotations
 from banger.client import launch
 from banger.commands.context import Context
 from banger.commands.declare import SETTINGS, Command
-from banger.model.requests import GetStatus
+from banger.model.requests import DaemonStatus, GetStatus
 
 
 def run(context: Context, *, flags: tuple[str, ...]) -> None:
@@ -21,6 +21,11 @@ COMMAND = Command(
     summary="Start the daemon, unless one runs.",
     details="Every command that needs the daemon starts it by itself.",
     run=run,
+    reply=DaemonStatus,
     mutates=True,
     options=(SETTINGS,),
+    examples=(
+        "banger daemon start",
+        "banger daemon start --set tap_pool.size=16",
+    ),
 )

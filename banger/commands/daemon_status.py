@@ -4,7 +4,7 @@ from banger.client import launch
 from banger.commands.context import Context
 from banger.commands.declare import Command
 from banger.kernel.errors import NotFound
-from banger.model.requests import GetStatus
+from banger.model.requests import DaemonStatus, GetStatus
 
 
 def run(context: Context) -> None:
@@ -29,4 +29,10 @@ def run(context: Context) -> None:
     )
 
 
-COMMAND = Command(path=("daemon", "status"), summary="Show the daemon's state.", run=run)
+COMMAND = Command(
+    path=("daemon", "status"),
+    summary="Show the daemon's state.",
+    run=run,
+    reply=DaemonStatus,
+    examples=("banger daemon status",),
+)

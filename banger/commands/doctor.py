@@ -49,6 +49,7 @@ COMMAND = Command(
     summary="Check this host and the daemon, and say what to do.",
     details="Exits with 1 when something that is needed does not work.",
     run=run,
+    reply=list[Finding],
     mutates=True,
     options=(
         Option("fix", ("--fix",), "Do what can be done at once.", Kind.FLAG),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
@@ -40,6 +41,8 @@ COMMAND = Command(
     "value may have '*' and '?'; filters of one key are alternatives, those of different keys must "
     "all fit. Keys are the fields that --json shows. With --json each event is a line of its own.",
     run=run,
+    reply=dict[str, Any],
+    streams=True,
     options=(
         Option(
             "since",

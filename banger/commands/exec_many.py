@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-
-import msgspec
 
 from banger.client.lines import LineWriter
 from banger.commands.context import Context
-from banger.commands.vm_exec import exit_code
+from banger.commands.vm_exec import Ran, exit_code
 from banger.kernel.errors import BangerError, ErrorReply
 from banger.model.requests import AnyOutput, EndOfInput, ErrorOutput, Exec, ExecResult, Output
-
-
-class Ran(msgspec.Struct, frozen=True):
-    """What a command came to in one VM, in ``--json`` output. Its end is null with an error."""
-
-    name: str
-    code: int | None
-    signal: int | None
-    timed_out: bool | None
-    stdout: str
-    stderr: str
-    error: ErrorReply | None
 
 
 def exec_many(context: Context, requests: Sequence[Exec], parallel: int) -> int:
@@ -58,8 +43,8 @@ class _Live:
         self._names = [request.name for request in requests]
         self._writers: dict[tuple[int, type], LineWriter] = {}
         for number, name in enumerate(self._names):
-            self._writers[number, Output] = LineWriter(sys.stdout, name)
-            self._writers[number, ErrorOutput] = LineWriter(sys.stderr, name)
+            self._writers[number, Output] = LineWriter(context.sink.out, name)
+            self._writers[number, ErrorOutput] = LineWriter(context.sink.err, name)
 
     def take(self, number: int, item: Output | ErrorOutput) -> None:
         self._writers[number, type(item)].feed(item.data)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -113,7 +111,7 @@ def _existing(context: Context, name: str) -> ImageView | None:
 
 def build(context: Context, request: BuildImage) -> ImageView:
     """Build with its progress, and a line of result."""
-    progress = BuildLine(live=sys.stderr.isatty() and not context.json, quiet=context.json)
+    progress = BuildLine(context)
     try:
         outcome = context.daemon.call(request, items=AnyEvent, on_item=progress.take)
     finally:
@@ -137,11 +135,10 @@ NOTE = "note: "
 
 
 class BuildLine:
-    """Where a build is: one line that changes on a terminal, else a line a step."""
+    """Where a build is: one line that changes for those who look on, else a line a step."""
 
-    def __init__(self, *, live: bool, quiet: bool) -> None:
-        self._live = live
-        self._quiet = quiet
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._begun = time.monotonic()
         self._step = "start"
 
@@ -150,25 +147,21 @@ class BuildLine:
         return time.monotonic() - self._begun
 
     def take(self, event: object) -> None:
-        if not isinstance(event, BuildProgress) or self._quiet:
+        if not isinstance(event, BuildProgress):
             return
         self._step = printable(event.step) or self._step
         size = f", {show_size(event.written_bytes)}" if event.written_bytes else ""
         text = f"{self.elapsed_s:4.0f} s  {self._step}"
-        if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[K{f'{text} …{size}'[:width]}")
+        if self._context.sink.live:
+            self._context.status(f"{text} …{size}")
         elif event.step:
-            sys.stderr.write(f"{text}{size}\n")
+            self._context.note(f"{text}{size}")
         if event.line.startswith(NOTE):
             self.clear()
-            sys.stderr.write(f"{printable(event.line.removeprefix(NOTE))}\n")
-        sys.stderr.flush()
+            self._context.note(event.line.removeprefix(NOTE))
 
     def clear(self) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self._context.status("")
 
 
 COMMAND = Command(
@@ -177,6 +170,7 @@ COMMAND = Command(
     details="Does nothing when recipe and options are those of the newest build. VMs of an older "
     "build of the same name keep their disks. Ctrl-C ends the build and leaves nothing.",
     run=run,
+    reply=ImageView,
     mutates=True,
     arguments=(Argument("name", "Name of the image.", completion=Completion.IMAGE),),
     options=(

@@ -12,6 +12,7 @@ from banger.commands.vm_create import create
 from banger.commands.vm_ssh import SSH_DEADLINE_S, SSH_FAILED
 from banger.kernel.errors import BangerError, GuestError, UsageError
 from banger.model.build import BuildOptions
+from banger.model.image import ImageView
 from banger.model.names import check_name
 from banger.model.requests import (
     AnyOutput,
@@ -47,6 +48,8 @@ def run(context: Context, *, name: str, shell: bool, new: str | None, save: bool
     new = check_name("image", new or name)
     if not shell:
         raise UsageError("--shell is needed: it is the only way to customize for now")
+    if not context.sink.terminal:
+        raise UsageError("a shell needs the terminal, and this command does not have it")
     if not save and not sys.stdin.isatty():
         raise UsageError("nobody can be asked whether to save", hint="add --save")
     context.call(ShowImage(name))
@@ -98,6 +101,8 @@ COMMAND = Command(
     details="The shell is one of a VM of its own, which is deleted at the end. Its root disk and "
     "its /root become the image; host keys, machine-id, logs and the like are removed.",
     run=run,
+    reply=ImageView,
+    takes_terminal=True,
     mutates=True,
     arguments=(Argument("name", "Image to begin with.", completion=Completion.IMAGE),),
     options=(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.kernel.errors import UsageError
+from banger.model.image import DefaultImage
 from banger.model.names import check_name
 from banger.model.requests import ChooseDefaultImage
 
@@ -26,7 +27,13 @@ COMMAND = Command(
     summary="Show or choose the image that VMs are made from.",
     details="What is chosen here goes before the setting vm.image, until that image is deleted.",
     run=run,
+    reply=DefaultImage,
     mutates=True,
     arguments=(Argument("name", "Image to choose.", required=False, completion=Completion.IMAGE),),
     options=(Option("clear", ("--clear",), "Go back to the setting vm.image.", Kind.FLAG),),
+    examples=(
+        "banger image default",
+        "banger image default debian",
+        "banger image default --clear",
+    ),
 )

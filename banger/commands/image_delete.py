@@ -3,7 +3,7 @@ from __future__ import annotations
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion
 from banger.commands.many import Outcome
-from banger.kernel.errors import BangerError, ErrorReply
+from banger.kernel.errors import BangerError, ErrorReply, Interrupted
 from banger.model.names import check_name
 from banger.model.requests import DeleteImage
 
@@ -15,6 +15,8 @@ def run(context: Context, *, names: tuple[str, ...]) -> int:
     for name in wanted:
         try:
             context.call(DeleteImage(name))
+        except Interrupted:
+            raise
         except BangerError as error:
             context.note(f"banger: {error}")
             code = code or error.exit_code
@@ -31,6 +33,8 @@ COMMAND = Command(
     summary="Delete images that no VM uses.",
     details="All builds of the name go. The file of a registered image stays.",
     run=run,
+    reply=list[Outcome],
     mutates=True,
     arguments=(Argument("names", "Names of the images.", many=True, completion=Completion.IMAGE),),
+    examples=("banger image delete old",),
 )

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
+
+import msgspec
 
 from banger.client.archive import archive_file
 from banger.commands.context import Context
@@ -14,9 +15,15 @@ from banger.model.sizes import show_size
 REDRAW_S = 0.2
 
 
+class Exported(msgspec.Struct, frozen=True):
+    name: str
+    id: str
+    file: str
+    bytes: int
+
+
 def run(context: Context, *, name: str, file: str, force: bool) -> None:
     request = ExportImage(check_name("image", name))
-    live = sys.stderr.isatty() and not context.json
     begun, path = time.monotonic(), Path(file)
     total = done = 0
     drawn = 0.0
@@ -29,19 +36,17 @@ def run(context: Context, *, name: str, file: str, force: bool) -> None:
                 return
             write(item.data)
             done += len(item.data)
-            if live and time.monotonic() - drawn > REDRAW_S:
+            if time.monotonic() - drawn > REDRAW_S:
                 drawn = time.monotonic()
                 part = min(100, done * 100 // max(total, 1))
-                sys.stderr.write(f"\r\x1b[K{drawn - begun:4.0f} s  {part} %, {show_size(done)}")
-                sys.stderr.flush()
+                context.status(f"{drawn - begun:4.0f} s  {part} %, {show_size(done)}")
 
         try:
             view = context.daemon.call(request, items=AnyExport, on_item=take)
         finally:
-            if live:
-                sys.stderr.write("\r\x1b[K")
+            context.status("")
     size = path.stat().st_size
-    context.document({"name": view.name, "id": view.id, "file": str(path), "bytes": size})
+    context.document(Exported(view.name, view.id, str(path), size))
     context.line(
         f"image {name} exported to {path} in {time.monotonic() - begun:.0f} s: {show_size(size)}"
     )
@@ -53,6 +58,8 @@ COMMAND = Command(
     details="A tar archive with root.ext4 (without its holes), kernel, modules, the work seed, "
     "and image.json.",
     run=run,
+    reply=Exported,
+    mutates=True,
     arguments=(
         Argument("name", "Name of the image.", completion=Completion.IMAGE),
         Argument(

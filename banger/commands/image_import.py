@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from banger.commands.context import Context
@@ -45,7 +44,7 @@ def run(
         init=ImageInit(init) if init is not None else None,
         force=force,
     )
-    progress = BuildLine(live=sys.stderr.isatty() and not context.json, quiet=context.json)
+    progress = BuildLine(context)
     try:
         outcome = context.daemon.call(request, items=AnyEvent, on_item=progress.take)
     finally:
@@ -76,9 +75,10 @@ COMMAND = Command(
     "'podman save', or 'tar', for a root file system as .tar, .tar.gz, .tar.zst or .tar.xz. "
     "The kernel is the default image's. Importing a name again replaces what it stands for.",
     run=run,
+    reply=ImageView,
     mutates=True,
     arguments=(
-        Argument("format", "oci or tar."),
+        Argument("format", "oci or tar.", choices=FORMATS),
         Argument("path", "What to import.", completion=Completion.FILE),
     ),
     options=(

@@ -48,4 +48,10 @@ def progress_of(view: ImageView) -> str:
     )
 
 
-COMMAND = Command(path=("image", "list"), summary="List the images.", run=run)
+COMMAND = Command(
+    path=("image", "list"),
+    summary="List the images.",
+    run=run,
+    reply=list[ImageView],
+    examples=("banger image list",),
+)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
+from banger.model.image import Pruned
 from banger.model.requests import PruneImages
 from banger.model.sizes import show_size
 
@@ -20,6 +21,8 @@ COMMAND = Command(
     summary="Remove old builds that no VM uses.",
     details="The newest of each name always stays.",
     run=run,
+    reply=Pruned,
     mutates=True,
     options=(Option("dry_run", ("--dry-run",), "Only tell what would be removed.", Kind.FLAG),),
+    examples=("banger image prune --dry-run",),
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 from banger.commands.context import Context
 from banger.commands.declare import Command, Completion, Option
 from banger.kernel.errors import UsageError
+from banger.model.image import ImageView
 from banger.model.names import check_name
 from banger.model.requests import RegisterImage
 from banger.model.sizes import show_size
@@ -51,6 +52,7 @@ COMMAND = Command(
     details="The file is only ever read: VMs write into overlays of it. Registering a name again "
     "replaces what it stands for; VMs made before keep what they were made from.",
     run=run,
+    reply=ImageView,
     mutates=True,
     options=(
         Option("name", ("--name",), "Name of the image.", completion=Completion.IMAGE),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion
+from banger.model.image import ImageView
 from banger.model.names import check_name
 from banger.model.requests import RenameImage
 
@@ -17,9 +18,11 @@ COMMAND = Command(
     summary="Give an image another name.",
     details="Its VMs keep working, and go on showing the name they were made from.",
     run=run,
+    reply=ImageView,
     mutates=True,
     arguments=(
         Argument("old", "Its name.", completion=Completion.IMAGE),
         Argument("new", "Its name from now on."),
     ),
+    examples=("banger image rename debian bookworm",),
 )

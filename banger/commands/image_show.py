@@ -60,5 +60,7 @@ COMMAND = Command(
     path=("image", "show"),
     summary="Show one image.",
     run=run,
+    reply=ImageView,
     arguments=(Argument("name", "Name of the image.", completion=Completion.IMAGE),),
+    examples=("banger image show debian",),
 )

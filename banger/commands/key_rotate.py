@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command
-from banger.model.requests import KeyStatus, RotateKey
+from banger.model.requests import KeyStatus, KeyView, RotateKey
 
 
 def run(context: Context) -> int:
@@ -28,5 +28,7 @@ COMMAND = Command(
     summary="Replace banger's SSH key, on this host and in all VMs.",
     details="Open sessions stay. Exits with 1 when a running VM could not be told.",
     run=run,
+    reply=KeyView,
     mutates=True,
+    examples=("banger key rotate",),
 )

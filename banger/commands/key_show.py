@@ -32,4 +32,6 @@ COMMAND = Command(
     path=("key", "show"),
     summary="Show banger's SSH key, and which VMs accept it.",
     run=run,
+    reply=KeyView,
+    examples=("banger key show",),
 )

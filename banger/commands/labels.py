@@ -7,11 +7,18 @@ from typing import Any
 
 import msgspec
 
-from banger.commands.declare import Option
+from banger.commands.declare import Completion, Option
 from banger.kernel.errors import UsageError
 from banger.model.vm import LABELS_MAX, LabelKey, LabelValue, VmView
 
-NEW_LABEL = Option("labels", ("--label",), "Give it a label.", metavar="KEY=VALUE", many=True)
+NEW_LABEL = Option(
+    "labels",
+    ("--label",),
+    "Give it a label.",
+    metavar="KEY=VALUE",
+    many=True,
+    completion=Completion.LABEL,
+)
 
 
 class Selector(msgspec.Struct, frozen=True):

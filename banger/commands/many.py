@@ -18,7 +18,7 @@ class Outcome(msgspec.Struct, frozen=True):
     """What became of one of several VMs, in ``--json`` output."""
 
     name: str
-    result: Any
+    result: VmView | None
     error: ErrorReply | None
 
 
@@ -53,7 +53,7 @@ def each(
             for note in outcome.notes if tell_notes and isinstance(outcome, VmView) else ():
                 context.note(f"banger: {names[number]}: {note}")
 
-    found: dict[str, object] = dict(already)
+    found: dict[str, VmView | BangerError | None] = dict(already)
     if names:
         requests = [request_for(name) for name in names]
         outcomes = context.daemon.call_all(requests, at_once=parallel, on_outcome=tell)
@@ -63,7 +63,7 @@ def each(
     return next((error.exit_code for error in errors if isinstance(error, BangerError)), 0)
 
 
-def _outcome(name: str, outcome: object) -> Outcome:
+def _outcome(name: str, outcome: VmView | BangerError | None) -> Outcome:
     if isinstance(outcome, BangerError):
         return Outcome(name, None, ErrorReply.of(outcome))
     return Outcome(name, outcome, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import msgspec
@@ -40,9 +39,8 @@ def of_plugin(syntax: Syntax) -> Command:
 def _run(context: Context, request: RunPluginCommand) -> int:
     def show(item: Output | ErrorOutput) -> None:
         if not context.json:
-            stream = sys.stdout if isinstance(item, Output) else sys.stderr
-            stream.write(readable(item.data))
-            stream.flush()
+            write = context.sink.out if isinstance(item, Output) else context.sink.err
+            write(readable(item.data))
 
     ended = context.daemon.call(request, items=AnyOutput, on_item=show)
     if context.json:

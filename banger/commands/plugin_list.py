@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command
-from banger.model.requests import ListPlugins
+from banger.model.requests import ListPlugins, PluginView
 from banger.model.text import printable
 
 
@@ -31,4 +31,6 @@ COMMAND = Command(
     details="Of one that is off the reason is shown. Capabilities are looked for when the "
     "daemon starts.",
     run=run,
+    reply=list[PluginView],
+    examples=("banger plugin list",),
 )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from banger.commands.context import Context
-from banger.commands.declare import Argument, Command
+from banger.commands.declare import Argument, Command, Completion
 from banger.kernel.errors import NotFound
 from banger.model.command import Option
 from banger.model.requests import ListPlugins, PluginView
@@ -53,6 +53,7 @@ COMMAND = Command(
     summary="Show all that one plugin brings.",
     details="Of several with one name, the one in use.",
     run=run,
-    arguments=(Argument("name", "Name of the plugin."),),
+    reply=PluginView,
+    arguments=(Argument("name", "Name of the plugin.", completion=Completion.PLUGIN),),
     examples=("banger plugin show qemu",),
 )

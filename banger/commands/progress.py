@@ -1,11 +1,11 @@
-"""Stages as they happen: one live line on a terminal, nothing elsewhere."""
+"""Stages as they happen: one live line for those who look on, nothing elsewhere."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 
+from banger.commands.context import Context
 from banger.kernel.message import Event
 from banger.model.clock import show_duration
 from banger.model.events import StageFinished, StageStarted
@@ -14,9 +14,9 @@ from banger.model.events import StageFinished, StageStarted
 class StageProgress:
     """Feed it the events of an operation; then ``summary`` tells the durations."""
 
-    def __init__(self, title: str, *, live: bool) -> None:
+    def __init__(self, context: Context, title: str) -> None:
+        self._context = context
         self._title = title
-        self._live = live and sys.stderr.isatty()
         self._begun = time.monotonic()
         self.stages: list[StageFinished] = []
 
@@ -28,9 +28,7 @@ class StageProgress:
                 self.stages.append(event)
 
     def clear(self) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self._context.status("")
 
     def summary(self) -> str:
         """The whole time, and each stage that took a noticeable part of it."""
@@ -41,12 +39,8 @@ class StageProgress:
         return f"{total_s:.1f} s ({stages})" if stages else f"{total_s:.1f} s"
 
     def _redraw(self, stage: str) -> None:
-        if not self._live:
-            return
         done = " ".join(f"{s.stage} ✓" for s in self.stages)
         text = f"{self._title}: {done} {stage} …".replace("  ", " ")
-        width = shutil.get_terminal_size().columns - 1
-        if len(text) > width:
-            text = f"{self._title}: {stage} …"[:width]
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
+        if len(text) >= shutil.get_terminal_size().columns:
+            text = f"{self._title}: {stage} …"
+        self._context.status(text)

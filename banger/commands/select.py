@@ -35,6 +35,7 @@ LABEL = Option(
     "Only VMs with this label, or with this value of it; several must all fit.",
     metavar="KEY[=VALUE]",
     many=True,
+    completion=Completion.LABEL,
 )
 PARALLEL = Option(
     "parallel", ("--parallel",), "How many at the same time.", Kind.NUMBER, "N", AT_ONCE

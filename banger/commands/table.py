@@ -1,4 +1,7 @@
-"""The one table of commands. A module is imported when its command is wanted."""
+"""The one table of commands. A module is imported when its command is wanted.
+
+Names without a dot are modules of ``banger.commands``; commands of rooms above have whole paths.
+"""
 
 from __future__ import annotations
 
@@ -59,11 +62,17 @@ MODULES = {
     ("bench", "images"): "bench_images",
     ("events",): "events",
     ("doctor",): "doctor",
+    ("help",): "banger.cli.help",
     ("version",): "version",
 }
 
 
+HIDDEN: frozenset[tuple[str, ...]] = frozenset()
+"""Commands for programs, left out of lists and of help."""
+
+
 def load(path: tuple[str, ...]) -> Command:
-    command = import_module(f"banger.commands.{MODULES[path]}").COMMAND
+    module = MODULES[path]
+    command = import_module(module if "." in module else f"banger.commands.{module}").COMMAND
     assert isinstance(command, Command)
     return command

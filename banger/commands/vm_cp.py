@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from banger.client.transfer import GuestPlace, Transfer, parse_place
+from banger.client.transfer import GuestPlace, Report, Transfer, parse_place
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Option
 from banger.kernel.errors import BangerError, UsageError
@@ -40,10 +40,11 @@ COMMAND = Command(
     details="Directories are copied with all that is in them. A target that is a directory, or "
     "ends in '/', gets the source under its own name.",
     run=run,
+    reply=Report,
     mutates=True,
     arguments=(
-        Argument("source", "A path here, or NAME:/path.", completion=Completion.FILE),
-        Argument("target", "A path here, or NAME:/path.", completion=Completion.FILE),
+        Argument("source", "A path here, or NAME:/path.", completion=Completion.PLACE),
+        Argument("target", "A path here, or NAME:/path.", completion=Completion.PLACE),
     ),
     options=(
         Option(

@@ -57,7 +57,7 @@ def run(
 
 def create(context: Context, request: CreateVm) -> VmView:
     """Create with live stages; a line of result."""
-    progress = StageProgress(request.name or "new VM", live=not context.json)
+    progress = StageProgress(context, request.name or "new VM")
     try:
         view = context.daemon.call(request, items=AnyEvent, on_item=progress.take)
     finally:
@@ -84,6 +84,7 @@ COMMAND = Command(
     details="Returns when the guest's agent answers. A create that fails, or is interrupted, "
     "leaves nothing behind.",
     run=run,
+    reply=VmView,
     mutates=True,
     takes_options=True,
     arguments=(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from banger.client.ssh import forget_host
 from banger.commands.context import Context
 from banger.commands.declare import Command
-from banger.commands.many import each
+from banger.commands.many import Outcome, each
 from banger.commands.select import NAMES, SELECTION, select
 from banger.model.requests import DeleteVm
 
@@ -30,6 +30,7 @@ COMMAND = Command(
     summary="Delete VMs with their disks.",
     details="Nothing is asked. What a pattern, a label or --all chose is named first.",
     run=run,
+    reply=list[Outcome],
     mutates=True,
     arguments=(NAMES,),
     options=SELECTION,

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 
 import msgspec
 
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Kind, Option
 from banger.commands.select import NAMES, SELECTION, check_parallel, has_pattern, select
-from banger.kernel.errors import UsageError
+from banger.kernel.errors import ErrorReply, UsageError
 from banger.model.names import check_name
 from banger.model.requests import Exec, ExecResult
 
@@ -17,6 +16,29 @@ TIMED_OUT_CODE = 124
 TIMEOUT_MAX_S = 86400 * 365
 SIGNAL_CODE = 128
 """Plus the signal's number, as shells have it."""
+
+
+class Executed(msgspec.Struct, frozen=True):
+    """What a command came to, in ``--json`` output. ``code`` is -1 when ``signal`` ended it."""
+
+    name: str
+    code: int
+    signal: int
+    timed_out: bool
+    stdout: str
+    stderr: str
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """The same of one of several VMs. The end is null with an error."""
+
+    name: str
+    code: int | None
+    signal: int | None
+    timed_out: bool | None
+    stdout: str
+    stderr: str
+    error: ErrorReply | None
 
 
 def run(
@@ -65,12 +87,23 @@ def run(
     request = msgspec.structs.replace(request, name=check_name("VM", names[0]))
     if context.json:
         return _captured(context, request)
-    from banger.client.exec import run_exec
-
-    result = run_exec(context.daemon, request)
+    result = _joined(context, request)
     if result.timed_out:
-        sys.stderr.write("banger: the command was ended at its timeout\n")
+        context.note("banger: the command was ended at its timeout")
     return exit_code(result)
+
+
+def _joined(context: Context, request: Exec) -> ExecResult:
+    """With this process's streams where the command may use them, else with an empty stdin."""
+    from banger.client.exec import run_exec, watch_exec
+
+    if context.sink.terminal:
+        return run_exec(context.daemon, request)
+    if request.tty:
+        raise UsageError("--tty needs the terminal, and this command does not have it")
+    return watch_exec(
+        context.daemon, request, out=context.sink.out_bytes, err=context.sink.err_bytes
+    )
 
 
 def exit_code(result: ExecResult) -> int:
@@ -86,14 +119,14 @@ def _captured(context: Context, request: Exec) -> int:
 
     result, out, err = capture_exec(context.daemon, request)
     context.document(
-        {
-            "name": request.name,
-            "code": result.code,
-            "signal": result.signal,
-            "timed_out": result.timed_out,
-            "stdout": out.decode(errors="replace"),
-            "stderr": err.decode(errors="replace"),
-        }
+        Executed(
+            request.name,
+            result.code,
+            result.signal,
+            result.timed_out,
+            out.decode(errors="replace"),
+            err.decode(errors="replace"),
+        )
     )
     return exit_code(result)
 
@@ -113,6 +146,8 @@ COMMAND = Command(
     "line of output begins with the VM's name, and the exit code is the first in the order of "
     "the names that is not 0. In a line without '--' the first word is the VM.",
     run=run,
+    reply=Executed | list[Ran],
+    mutates=True,
     arguments=(
         NAMES,
         Argument("command", "The command and its arguments, after '--'.", many=True),

@@ -43,6 +43,7 @@ COMMAND = Command(
     summary="List the VMs and their states.",
     details="A pattern or a label that fits none lists none.",
     run=run,
+    reply=list[VmView],
     arguments=(NAMES,),
     options=(LABEL,),
     examples=("banger vm list", "banger vm list 'web-*' --label stage=test"),

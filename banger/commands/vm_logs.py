@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import os
 import re
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Command, Kind, Option
@@ -21,6 +21,18 @@ from banger.model.requests import AnyOutput, ReadConsole, ReadEvents
 ALL_STAGES = "all"
 LINE_LIMIT_BYTES = 64 << 10
 """A longer line is looked at in pieces: a guest that ends none must not fill our memory."""
+
+
+class ConsoleText(msgspec.Struct, frozen=True):
+    name: str
+    console: str
+
+
+class StageLog(msgspec.Struct, frozen=True):
+    """With ``--stage``."""
+
+    name: str
+    events: list[dict[str, Any]]
 
 
 def run(
@@ -54,14 +66,14 @@ def _console(
         if context.json:
             kept.extend(data)
         else:
-            os.write(sys.stdout.fileno(), data if raw else harmless(data))
+            context.sink.out_bytes(data if raw else harmless(data))
 
     lines = Lines(fits, write) if fits is not None else None
     take = write if lines is None else lines.feed
     context.daemon.call(request, items=AnyOutput, on_item=lambda item: take(item.data))
     if lines is not None:
         lines.close()
-    context.document({"name": request.name, "console": kept.decode(errors="replace")})
+    context.document(ConsoleText(request.name, kept.decode(errors="replace")))
 
 
 def _stages(
@@ -79,7 +91,7 @@ def _stages(
         # With what is kept, as the console has it.
         request = ReadEvents(since=0.0, follow=True, where=request.where)
     context.daemon.call(request, items=Recorded, on_item=take)
-    context.document({"name": name, "events": kept})
+    context.document(StageLog(name, kept))
 
 
 def _stage_filter(name: str, stage: str) -> Filter:
@@ -133,6 +145,7 @@ COMMAND = Command(
     path=("vm", "logs"),
     summary="Show a VM's console, or the log of its stages.",
     run=run,
+    reply=ConsoleText | StageLog,
     arguments=(VM_NAME,),
     options=(
         Option("follow", ("-f", "--follow"), "Go on with what comes.", Kind.FLAG),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command
-from banger.commands.many import each
+from banger.commands.many import Outcome, each
 from banger.commands.select import NAMES, SELECTION, select
 from banger.model.requests import RestartVm
 
@@ -23,6 +23,7 @@ COMMAND = Command(
     path=("vm", "restart"),
     summary="Stop and start VMs.",
     run=run,
+    reply=list[Outcome],
     mutates=True,
     arguments=(NAMES,),
     options=SELECTION,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command
-from banger.commands.many import each
+from banger.commands.many import Outcome, each
 from banger.commands.select import NAMES, SELECTION, select
 from banger.model.requests import ResumeVm
 from banger.model.vm import VmState
@@ -33,6 +33,7 @@ COMMAND = Command(
     details="The clock in the guest is set. A pattern, a label or --all leaves those alone that "
     "are not paused.",
     run=run,
+    reply=list[Outcome],
     mutates=True,
     arguments=(NAMES,),
     options=SELECTION,

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from banger.commands.context import Context
-from banger.commands.declare import Command, Option
+from banger.commands.declare import Command, Completion, Option
 from banger.commands.labels import check_key, parse_labels
 from banger.commands.lifetime import CHANGED_LIFETIME, check_lifetime
-from banger.commands.many import each
+from banger.commands.many import Outcome, each
 from banger.commands.select import ALL, LABEL, NAMES, PARALLEL, select
 from banger.commands.shape import SHAPE, Shape, check_shape
 from banger.kernel.errors import UsageError
@@ -59,17 +59,39 @@ COMMAND = Command(
     "a disk can grow, never shrink. --label gives a label here; --where chooses "
     "by labels.",
     run=run,
+    reply=list[Outcome],
     mutates=True,
     takes_options=True,
     arguments=(NAMES,),
     options=(
         ALL,
-        Option("where", ("--where",), LABEL.help, metavar=LABEL.metavar, many=True),
+        Option(
+            "where",
+            ("--where",),
+            LABEL.help,
+            metavar=LABEL.metavar,
+            many=True,
+            completion=Completion.LABEL,
+        ),
         PARALLEL,
-        Option("labels", ("--label",), "Give a label.", metavar="KEY=VALUE", many=True),
+        Option(
+            "labels",
+            ("--label",),
+            "Give a label.",
+            metavar="KEY=VALUE",
+            many=True,
+            completion=Completion.LABEL,
+        ),
         *SHAPE,
         *CHANGED_LIFETIME,
-        Option("unlabels", ("--unlabel",), "Take a label away.", metavar="KEY", many=True),
+        Option(
+            "unlabels",
+            ("--unlabel",),
+            "Take a label away.",
+            metavar="KEY",
+            many=True,
+            completion=Completion.LABEL_KEY,
+        ),
     ),
     examples=(
         "banger vm set web-1 --label stage=test --unlabel owner",

@@ -41,4 +41,14 @@ def _lines(view: VmView) -> list[tuple[str, str]]:
     return lines + show_options(view.options) + [("note", note) for note in view.notes]
 
 
-COMMAND = Command(path=("vm", "show"), summary="Show one VM.", run=run, arguments=(VM_NAME,))
+COMMAND = Command(
+    path=("vm", "show"),
+    summary="Show one VM.",
+    run=run,
+    reply=VmView,
+    arguments=(VM_NAME,),
+    examples=(
+        "banger vm show testbox",
+        "banger vm show testbox --json",
+    ),
+)

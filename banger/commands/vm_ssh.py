@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import time
-
 from banger.client.ssh import ssh_arguments
 from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Argument, Command
+from banger.commands.program import run_program
 from banger.kernel.errors import BangerError, UsageError
 from banger.model.names import check_name
 from banger.model.requests import GetHealth, GetSshAccess, WaitCondition, WaitVm
@@ -27,11 +24,11 @@ def run(context: Context, *, name: str, command: tuple[str, ...]) -> int:
     context.call(WaitVm(name, WaitCondition.SSH, SSH_DEADLINE_S))
     argv = ssh_arguments(context.paths, name, access)
     if command:
-        os.execv(argv[0], [*argv, "--", *command])  # noqa: S606 - a list, no shell
-    code = subprocess.run(argv, check=False).returncode
+        return run_program(context, [*argv, "--", *command], last=True)
+    code = run_program(context, argv)
     if code != SSH_FAILED:
         _remind(context, name)
-    return code if code >= 0 else 128 - code
+    return code
 
 
 def _remind(context: Context, name: str) -> None:
@@ -39,7 +36,7 @@ def _remind(context: Context, name: str) -> None:
     try:
         health = context.call(GetHealth(name))
         if health.sessions:
-            time.sleep(CLOSING_S)
+            context.sleep(CLOSING_S)
             health = context.call(GetHealth(name))
     except BangerError:
         return  # it was shut down from inside, or deleted
@@ -57,6 +54,8 @@ COMMAND = Command(
     summary="Log in to a VM by SSH, or run a command that way.",
     details="Uses the system's ssh with banger's key; the VM's host key is pinned.",
     run=run,
+    mutates=True,
+    takes_terminal=True,
     arguments=(
         VM_NAME,
         Argument("command", "Command to run instead of a shell.", required=False, many=True),

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
-import time
 from collections.abc import Sequence
 
 from banger.commands.context import Context
@@ -45,7 +43,7 @@ def run(
             f"{INTERVAL_MAX_S:g} seconds"
         )
     before = {stats.name: stats for stats in _look(context, names, selectors)}
-    time.sleep(SAMPLE_S)
+    context.sleep(SAMPLE_S)
     while True:
         now = _look(context, names, selectors)
         found = [usage(before.get(stats.name), stats) for stats in now]
@@ -54,11 +52,11 @@ def run(
             _show(context, found)
             return
         context.item(found)
-        if sys.stdout.isatty():
+        if context.sink.terminal and context.sink.columns is not None:
             _clear(context)
         _show(context, found)
         before = {stats.name: stats for stats in now}
-        time.sleep(interval_s)
+        context.sleep(interval_s)
 
 
 def _look(context: Context, names: Sequence[str], selectors: Sequence[Selector]) -> list[VmStats]:
@@ -78,9 +76,9 @@ def _show(context: Context, found: Sequence[Usage]) -> None:
         context.note("no VM runs; name those whose disks are of interest")
         return
     lines = [HEAD, *(_row(each) for each in found)]
-    if sys.stdout.isatty():
-        size = shutil.get_terminal_size()
-        lines = fitting(lines, size.columns)[: max(2, size.lines - 1)]
+    columns = context.sink.columns
+    if columns is not None:
+        lines = fitting(lines, columns)[: max(2, shutil.get_terminal_size().lines - 1)]
     context.table(lines[0], lines[1:])
 
 
@@ -146,6 +144,7 @@ COMMAND = Command(
     "PSS counts memory that VMs share in parts. LOAD and what follows is what the guest says, "
     "nothing where it does not answer. With --json and --watch each look is a line of its own.",
     run=run,
+    reply=list[Usage],
     arguments=(NAMES,),
     options=(
         LABEL,

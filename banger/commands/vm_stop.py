@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
-from banger.commands.many import each
+from banger.commands.many import Outcome, each
 from banger.commands.select import NAMES, SELECTION, select
 from banger.model.requests import StopVm
 from banger.model.vm import AT_REST
@@ -33,6 +33,7 @@ COMMAND = Command(
     summary="Stop VMs in an orderly way; their disks survive.",
     details="A pattern, a label or --all leaves those alone that do not run.",
     run=run,
+    reply=list[Outcome],
     mutates=True,
     arguments=(NAMES,),
     options=(

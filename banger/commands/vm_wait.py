@@ -5,6 +5,7 @@ from banger.commands.declare import VM_NAME, Command, Kind, Option
 from banger.kernel.errors import UsageError
 from banger.model.names import check_name
 from banger.model.requests import WaitCondition, WaitVm
+from banger.model.vm import VmView
 
 
 def run(context: Context, *, name: str, condition: str, timeout_s: float) -> None:
@@ -29,6 +30,7 @@ COMMAND = Command(
     details="running: its agent has answered. exec: a command was run in it. healthy: the guest's "
     "own init has taken over. ssh: it listens. stopped: it has no VMM, crashed or not.",
     run=run,
+    reply=VmView,
     arguments=(VM_NAME,),
     options=(
         Option(

@@ -10,6 +10,7 @@
     ├── HostNotReady               5  this machine lacks something (tool, right, image)
     │   └── CommandFailed          5  an external program failed; carries argv and stderr's tail
     ├── Busy                       1  a limit is reached; try again
+    ├── Interrupted              130  whoever asked took it back
     ├── TimedOut                   1  a deadline passed
     ├── GuestError                 1  the guest or its agent failed or broke the protocol
     │   ├── CommandNotFound      127  the guest has no such program
@@ -51,7 +52,14 @@ class BangerError(Exception):
 
 
 class UsageError(BangerError):
+    """``word`` is the place among the words of a command of the one at fault, where known."""
+
     exit_code = 2
+    word: int | None = None
+
+    def __init__(self, message: str, *, hint: str = "", word: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.word = word
 
 
 class NotFound(BangerError):
@@ -91,6 +99,13 @@ class CommandFailed(HostNotReady):
 
 class Busy(BangerError):
     pass
+
+
+class Interrupted(BangerError):
+    exit_code = 130
+
+    def __init__(self, message: str = "interrupted", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
 
 
 class TimedOut(BangerError):

@@ -28,6 +28,17 @@ class Completion(StrEnum):
     VM = "vm"
     IMAGE = "image"
     FILE = "file"
+    PLACE = "place"
+    """A file here, or one in a VM: ``NAME:/path``."""
+    LABEL = "label"
+    """``KEY=VALUE`` of a VM."""
+    LABEL_KEY = "label-key"
+    CAPABILITY = "capability"
+    PLUGIN = "plugin"
+    SNAPSHOT = "snapshot"
+    SETTING = "setting"
+    COMMAND = "command"
+    """Of banger."""
 
 
 class Argument(msgspec.Struct, frozen=True):
@@ -39,6 +50,7 @@ class Argument(msgspec.Struct, frozen=True):
     many: bool = False
     metavar: str = ""
     completion: Completion = Completion.NOTHING
+    choices: tuple[str, ...] = ()
 
 
 class Option(msgspec.Struct, frozen=True):

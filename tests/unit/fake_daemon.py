@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -82,6 +83,8 @@ class GuestFiles:
 class FakeDaemon:
     def __init__(self, path: Path, answer: Answer, write: Callable[[WriteFile, bytes], None]):
         self.requests: list[Any] = []
+        self.connections = 0
+        self._client: socket.socket | None = None
         self.hello = wire.Hello(wire.PROTOCOL, "test", 1)
         self._answer = answer
         self._write = write
@@ -92,7 +95,11 @@ class FakeDaemon:
         self._thread.start()
 
     def close(self) -> None:
+        """Hang up, on a client that is still there too."""
         self._listener.shutdown(socket.SHUT_RDWR)
+        if self._client is not None:
+            with contextlib.suppress(OSError):
+                self._client.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
 
@@ -103,7 +110,10 @@ class FakeDaemon:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            with client:
+            self.connections += 1
+            self._client = client
+            # A client may leave in the middle of an answer.
+            with client, contextlib.suppress(ConnectionError):
                 client.sendall(wire.frame(self.hello))
                 self._converse(client)
 

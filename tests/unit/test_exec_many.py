@@ -141,7 +141,7 @@ def test_all_of_none(home: Path, cli: Cli) -> None:
 
 def test_line_without_end_does_not_fill_memory() -> None:
     stream = io.StringIO()
-    writer = LineWriter(stream, "a")
+    writer = LineWriter(stream.write, "a")
     for _ in range(5):
         writer.feed(b"x" * (LINE_LIMIT_BYTES // 2))
     writer.close()

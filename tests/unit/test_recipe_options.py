@@ -10,6 +10,8 @@ import pytest
 from banger.actors.images import BuildImage
 from banger.commands import image_build
 from banger.commands.context import Context
+from banger.commands.session import Session
+from banger.commands.sink import KeptSink
 from banger.kernel.errors import Conflict, IllegalState, NotFound, UsageError
 from banger.model.build import SCRIPT_BYTES_MAX, BuildOptions, BuildScript
 from banger.model.image import BuildOutcome
@@ -117,7 +119,7 @@ async def test_a_base_is_not_made_smaller(tmp_path: Path) -> None:
 def run_command(**parameters: object) -> None:
     every = dict.fromkeys(["recipe", "base", "size", "profile"])
     defaults = {**every, "packages": (), "scripts": (), "if_missing": False, "force": False}
-    with Context(json=False) as context:
+    with Context(Session(), KeptSink(), json=False) as context:
         image_build.run(context, **{"name": "x", **defaults, **parameters})  # type: ignore[arg-type]
 
 
