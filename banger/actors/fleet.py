@@ -72,6 +72,12 @@ class AwaitGone(Request[None], frozen=True):
     vm: Ref
 
 
+class EndVm(Request[None], frozen=True):
+    """Delete the VM that this actor is of, if it is still there, and wait until it has gone."""
+
+    vm: Ref
+
+
 class ListVms(Request[list[VmView]], frozen=True):
     """Sorted by name."""
 
@@ -123,9 +129,13 @@ class Fleet(Actor):
                     await self._ended(name, child)
                     envelope.reply(None)
                 case AwaitGone(ref):
-                    for name, child in [*self._vms.items()]:
-                        if child.ref is ref:
-                            await self._ended(name, child)
+                    for name, child in self._of(ref):
+                        await self._ended(name, child)
+                    envelope.reply(None)
+                case EndVm(ref):
+                    for name, child in self._of(ref):
+                        await self._delete(child)
+                        await self._ended(name, child)
                     envelope.reply(None)
                 case ListVms():
                     views = await self._ask_all(vm_requests.Describe())
@@ -226,6 +236,9 @@ class Fleet(Actor):
             self._quarantined[name] = CorruptRecord(f"VM {name!r}: {error}")
             return
         self._keep(name)
+
+    def _of(self, ref: Ref) -> list[tuple[str, Child]]:
+        return [(name, child) for name, child in self._vms.items() if child.ref is ref]
 
     def _find(self, name: str) -> Child:
         child = self._vms.get(name)

@@ -94,12 +94,15 @@ class Runtime:
         link, self.link = self.link, None
         if link is not None:
             await link.reset()
-        await self.hooks.stopped(standing.seen_with_tap, standing.record.options)
+        seen, record = standing.seen_with_tap, standing.record
         standing.lease, standing.notes = None, ()
-        await self._services.driver.forget(standing.runtime)
         path = initramfs(standing.directory)
-        await run_blocking(lambda: path.unlink(missing_ok=True))
-        await self._services.taps.ask(ReleaseTap(standing.record.id))
+        # They have nothing to do with each other, and netlink and nft take their time.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.hooks.stopped, seen, record.options)
+            nursery.start_soon(self._services.driver.forget, standing.runtime)
+            nursery.start_soon(run_blocking, lambda: path.unlink(missing_ok=True))
+            nursery.start_soon(self._services.taps.ask, ReleaseTap(record.id))
 
     async def remove(self) -> None:
         """End the VMM if one runs, give everything back, delete the record last."""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
-from banger.api import control, doctor, events, guests, images, keys, plugins, stats, vms
+from banger.api import (
+    control,
+    doctor,
+    events,
+    guests,
+    images,
+    keys,
+    plugins,
+    runs,
+    stats,
+    vms,
+)
 from banger.api.backend import Backend
 from banger.kernel.rpc import CallContext
 from banger.model import requests
@@ -36,6 +47,7 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     requests.RunPluginCommand: plugins.run_command,
     requests.RunDoctor: doctor.run,
     requests.Exec: guests.execute,
+    requests.RunVm: runs.run,
     requests.ReadFile: guests.read_file,
     requests.WriteFile: guests.write_file,
     requests.ListDirectory: guests.list_directory,

@@ -47,7 +47,14 @@ def _of(name: str) -> Callable[[Event], bool]:
     return lambda event: getattr(event, "vm", None) == name
 
 
-async def create(backend: Backend, request: requests.CreateVm, context: CallContext) -> VmView:
+async def create(
+    backend: Backend,
+    request: requests.CreateVm,
+    context: CallContext,
+    *,
+    lifetime: Lifetime | None = None,
+) -> VmView:
+    """``lifetime``: what the request's is a change of."""
     if request.fault is not None and not backend.testing:
         raise UsageError("faults are injected only into a daemon started for tests")
     image = await backend.images.ask(FindImage(request.image))
@@ -63,34 +70,26 @@ async def create(backend: Backend, request: requests.CreateVm, context: CallCont
         await refuse_unless_ready(backend, Verb.START)
     elif request.lifetime.remove is True:
         raise UsageError("a VM that is not started can't be deleted as soon as it has stopped")
-    request = msgspec.structs.replace(request, options=options)
-    if request.name is not None:
-        return await _create(backend, request, request.name, spec, image.id, context)
+    order = fleet.CreateVm(
+        request.name or "",
+        spec,
+        image.id,
+        request.start,
+        request.labels,
+        options,
+        request.lifetime.apply(lifetime or Lifetime(), time.time()),
+        request.fault,
+    )
+    if order.name:
+        return await _create(backend, order, context)
     while True:
         name = await backend.fleet.ask(fleet.PickName())
         with suppress(Conflict):  # somebody took the name just now; another one is free
-            return await _create(backend, request, name, spec, image.id, context)
+            return await _create(backend, msgspec.structs.replace(order, name=name), context)
 
 
-async def _create(
-    backend: Backend,
-    request: requests.CreateVm,
-    name: str,
-    spec: VmSpec,
-    image_id: str,
-    context: CallContext,
-) -> VmView:
-    order = fleet.CreateVm(
-        name,
-        spec,
-        image_id,
-        request.start,
-        request.labels,
-        request.options,
-        request.lifetime.apply(Lifetime(), time.time()),
-        request.fault,
-    )
-    return await backend.with_progress(context, _of(name), lambda: backend.fleet.ask(order))
+async def _create(backend: Backend, order: fleet.CreateVm, context: CallContext) -> VmView:
+    return await backend.with_progress(context, _of(order.name), lambda: backend.fleet.ask(order))
 
 
 def _check_spec(spec: VmSpec) -> None:

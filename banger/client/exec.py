@@ -9,13 +9,15 @@ import socket
 import termios
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 import msgspec
 
 from banger.client.connection import Connection
 from banger.kernel import wire
+from banger.kernel.message import Event
+from banger.model.events import AnyEvent, VmStateChanged
 from banger.model.requests import (
     AnyOutput,
     EndOfInput,
@@ -25,8 +27,10 @@ from banger.model.requests import (
     Input,
     Output,
     Resize,
+    RunVm,
     SendSignal,
 )
+from banger.model.vm import VmState
 
 READ_BYTES = 32 << 10
 SPARE_BYTES = 4 << 10
@@ -46,11 +50,38 @@ def run_exec(connection: Connection, request: Exec) -> ExecResult:
     so Ctrl-C is a key of the guest's.
     """
     # select(2), unlike epoll, also takes regular files as stdin.
-    with _signals() as wakeup, _terminal(raw=request.tty), selectors.SelectSelector() as selector:
-        return _Session(connection, request, wakeup, selector).run()
+    with _signals() as wakeup, selectors.SelectSelector() as selector, ExitStack() as stack:
+        session = _Session(connection, request, request.tty, wakeup, selector, stack)
+        session.begin_command()
+        return session.run()
 
 
-def capture_exec(connection: Connection, request: Exec) -> tuple[ExecResult, bytes, bytes]:
+def run_vm(
+    connection: Connection,
+    request: RunVm,
+    *,
+    on_event: Callable[[Event], None],
+    on_ready: Callable[[], None],
+) -> ExecResult:
+    """Run the command in a VM of its own, as `run_exec` does.
+
+    ``on_event`` hears of the creation, ``on_ready`` of its end. A signal before that undoes it:
+    `KeyboardInterrupt`, raised when nothing is left.
+    """
+    with _signals() as wakeup, selectors.SelectSelector() as selector, ExitStack() as stack:
+        session = _Session(connection, request, request.command.tty, wakeup, selector, stack)
+
+        def take(event: Event) -> None:
+            on_event(event)
+            if isinstance(event, VmStateChanged) and event.state is VmState.RUNNING:
+                on_ready()
+                session.begin_command()
+
+        session.on_event = take
+        return session.run()
+
+
+def capture_exec(connection: Connection, request: Exec | RunVm) -> tuple[ExecResult, bytes, bytes]:
     """Run the command with an empty stdin; its result, stdout and stderr."""
     out, err = bytearray(), bytearray()
     result = watch_exec(connection, request, out=out.extend, err=err.extend)
@@ -59,19 +90,30 @@ def capture_exec(connection: Connection, request: Exec) -> tuple[ExecResult, byt
 
 def watch_exec(
     connection: Connection,
-    request: Exec,
+    request: Exec | RunVm,
     *,
-    out: Callable[[bytes], None],
-    err: Callable[[bytes], None],
+    out: Callable[[bytes], object],
+    err: Callable[[bytes], object],
+    on_event: Callable[[Event], None] = lambda event: None,
 ) -> ExecResult:
     """Run the command with an empty stdin; what it writes goes on as it comes."""
+
+    def take(item: object) -> None:
+        match item:
+            case Output(data):
+                out(data)
+            case ErrorOutput(data):
+                err(data)
+            case Event():
+                on_event(item)
+
     call_id = connection.begin(request)
     connection.feed(call_id, EndOfInput())
     return connection.finish(
         call_id,
         ExecResult,
-        items=AnyOutput,
-        on_item=lambda item: (out if isinstance(item, Output) else err)(item.data),
+        items=AnyOutput | AnyEvent,
+        on_item=take,
     )
 
 
@@ -79,11 +121,19 @@ class _Session:
     def __init__(
         self,
         connection: Connection,
-        request: Exec,
+        request: Exec | RunVm,
+        tty: bool,
         wakeup: socket.socket,
         selector: selectors.BaseSelector,
+        stack: ExitStack,
     ) -> None:
+        """``stack`` is unwound when the session is over."""
+        self.on_event: Callable[[Event], None] = lambda event: None
         self._connection = connection
+        self._tty = tty
+        self._stack = stack
+        self._commanding = False
+        self._cancelled = False
         self._wakeup = wakeup
         self._selector = selector
         self._window = wire.FEED_WINDOW_BYTES
@@ -93,6 +143,11 @@ class _Session:
         selector.register(connection, selectors.EVENT_READ)
         selector.register(wakeup, selectors.EVENT_READ)
         self._id = connection.begin(request)
+
+    def begin_command(self) -> None:
+        """From now on the terminal, stdin and signals are the command's."""
+        self._stack.enter_context(_terminal(raw=self._tty))
+        self._commanding = True
 
     def run(self) -> ExecResult:
         self._watch_stdin()
@@ -113,22 +168,26 @@ class _Session:
     def _take(self, message: wire.ServerMessage) -> ExecResult | None:
         match message:
             case wire.Item(_, item):
-                match msgspec.msgpack.decode(item, type=AnyOutput):
+                match msgspec.msgpack.decode(item, type=AnyOutput | AnyEvent):
                     case Output(data):
                         _write_all(_STDOUT, data)
                     case ErrorOutput(data):
                         _write_all(_STDERR, data)
+                    case event:
+                        self.on_event(event)
             case wire.Credit(_, count):
                 self._window += count
             case wire.Done(_, result):
                 return msgspec.msgpack.decode(result, type=ExecResult)
             case wire.Failed(_, error):
+                if self._cancelled:
+                    raise KeyboardInterrupt
                 raise error.to_error()
         return None
 
     def _watch_stdin(self) -> None:
         """Read stdin only while the daemon has room for it."""
-        wanted = self._stdin_open and self._window > READ_BYTES + SPARE_BYTES
+        wanted = self._commanding and self._stdin_open and self._window > READ_BYTES + SPARE_BYTES
         if wanted and not self._reading:
             self._selector.register(_STDIN, selectors.EVENT_READ)
         elif self._reading and not wanted:
@@ -148,7 +207,10 @@ class _Session:
 
     def _pass_signals(self) -> None:
         for number in self._wakeup.recv(64):
-            if number == signal.SIGWINCH:
+            if not self._commanding:
+                if number != signal.SIGWINCH:
+                    self._cancel()
+            elif number == signal.SIGWINCH:
                 size = os.get_terminal_size(_STDOUT)
                 if size.lines and size.columns:  # a terminal that tells its size
                     self._feed(Resize(size.lines, size.columns))
@@ -157,6 +219,13 @@ class _Session:
                 if self._signals_passed > SIGNALS_PASSED:
                     raise KeyboardInterrupt
                 self._feed(SendSignal(number))
+
+    def _cancel(self) -> None:
+        """Whoever does not want to wait until all is undone asks once more."""
+        if self._cancelled:
+            raise KeyboardInterrupt
+        self._cancelled = True
+        self._connection.send(wire.Cancel(self._id))
 
     def _feed(self, item: object) -> None:
         self._window -= self._connection.feed(self._id, item)

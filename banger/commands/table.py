@@ -21,6 +21,7 @@ GROUPS = {
 
 MODULES = {
     ("vm", "create"): "vm_create",
+    ("vm", "run"): "vm_run",
     ("vm", "list"): "vm_list",
     ("vm", "show"): "vm_show",
     ("vm", "exec"): "vm_exec",

@@ -49,7 +49,7 @@ def run(
         options=options,
         lifetime=check_lifetime(rm=rm or None, ttl=ttl, idle_stop=idle_stop),
         start=not no_start,
-        fault=None if fault is None else _fault(fault),
+        fault=parse_fault(fault),
     )
     view = create(context, request)
     context.document(view)
@@ -73,10 +73,23 @@ def _name(name: str | None) -> str | None:
     return None if name is None else check_name("VM", name)
 
 
-def _fault(text: str) -> Fault:
+def parse_fault(text: str | None) -> Fault | None:
+    if text is None:
+        return None
     stage, _, mode = text.partition(":")
     return Fault(stage, hang=mode == "hang")
 
+
+IMAGE = Option(
+    "image", ("--image",), "Image to make it from.", metavar="IMAGE", completion=Completion.IMAGE
+)
+FAULT = Option(
+    "fault",
+    ("--inject-fault",),
+    "For tests: fail (STAGE) or hang (STAGE:hang) there.",
+    metavar="STAGE",
+    hidden=True,
+)
 
 COMMAND = Command(
     path=("vm", "create"),
@@ -97,24 +110,12 @@ COMMAND = Command(
     ),
     options=(
         Option("name", ("--name",), "Name of the VM.", metavar="NAME"),
-        Option(
-            "image",
-            ("--image",),
-            "Image to make it from.",
-            metavar="IMAGE",
-            completion=Completion.IMAGE,
-        ),
+        IMAGE,
         *SHAPE,
         Option("no_start", ("--no-start",), "Create it, but leave it stopped.", kind=Kind.FLAG),
         NEW_LABEL,
         *NEW_LIFETIME,
-        Option(
-            "fault",
-            ("--inject-fault",),
-            "For tests: fail (STAGE) or hang (STAGE:hang) there.",
-            metavar="STAGE",
-            hidden=True,
-        ),
+        FAULT,
     ),
     examples=(
         "banger vm create --name testbox",

@@ -10,7 +10,7 @@ from banger.commands.declare import Argument, Command, Kind, Option
 from banger.commands.select import NAMES, SELECTION, check_parallel, has_pattern, select
 from banger.kernel.errors import ErrorReply, UsageError
 from banger.model.names import check_name
-from banger.model.requests import Exec, ExecResult
+from banger.model.requests import Exec, ExecResult, RunVm
 
 TIMED_OUT_CODE = 124
 TIMEOUT_MAX_S = 86400 * 365
@@ -55,27 +55,13 @@ def run(
     env: tuple[str, ...],
     timeout_s: float | None,
 ) -> int:
-    if timeout_s is not None and not 0 < timeout_s <= TIMEOUT_MAX_S:
-        raise UsageError(f"--timeout {timeout_s:g} is not within 0 and {TIMEOUT_MAX_S} seconds")
     if not command:
         raise UsageError("no command is given", hint="it stands after '--'")
     several = len(names) != 1 or everything or bool(labels) or has_pattern(names)
     if several and tty:
         raise UsageError("--tty is for one VM, and others than one were asked for")
-    size = shutil.get_terminal_size()
-    variables = dict(_variable(item) for item in env)
-    if tty:
-        variables.setdefault("TERM", os.environ.get("TERM", "linux"))
-    request = Exec(
-        name="",
-        argv=list(command),
-        env=variables,
-        cwd=workdir,
-        user=user,
-        tty=tty,
-        rows=size.lines,
-        cols=size.columns,
-        timeout_s=timeout_s or 0,
+    request = exec_request(
+        "", command, tty=tty, user=user, workdir=workdir, env=env, timeout_s=timeout_s
     )
     if several:
         from banger.commands.exec_many import exec_many
@@ -86,8 +72,42 @@ def run(
         return exec_many(context, requests, parallel)
     request = msgspec.structs.replace(request, name=check_name("VM", names[0]))
     if context.json:
-        return _captured(context, request)
-    result = _joined(context, request)
+        return show_captured(context, request.name, request)
+    return told(context, _joined(context, request))
+
+
+def exec_request(
+    name: str,
+    command: tuple[str, ...],
+    *,
+    tty: bool,
+    user: str,
+    workdir: str | None,
+    env: tuple[str, ...],
+    timeout_s: float | None,
+) -> Exec:
+    """Raises `UsageError` naming the flag."""
+    if timeout_s is not None and not 0 < timeout_s <= TIMEOUT_MAX_S:
+        raise UsageError(f"--timeout {timeout_s:g} is not within 0 and {TIMEOUT_MAX_S} seconds")
+    size = shutil.get_terminal_size()
+    variables = dict(_variable(item) for item in env)
+    if tty:
+        variables.setdefault("TERM", os.environ.get("TERM", "linux"))
+    return Exec(
+        name=name,
+        argv=list(command),
+        env=variables,
+        cwd=workdir,
+        user=user,
+        tty=tty,
+        rows=size.lines,
+        cols=size.columns,
+        timeout_s=timeout_s or 0,
+    )
+
+
+def told(context: Context, result: ExecResult) -> int:
+    """The exit code; what it does not tell is said."""
     if result.timed_out:
         context.note("banger: the command was ended at its timeout")
     return exit_code(result)
@@ -113,14 +133,14 @@ def exit_code(result: ExecResult) -> int:
     return SIGNAL_CODE + result.signal if result.signal else result.code
 
 
-def _captured(context: Context, request: Exec) -> int:
+def show_captured(context: Context, name: str, request: Exec | RunVm) -> int:
     """With ``--json``: stdin is empty, and one object has what the command wrote."""
     from banger.client.exec import capture_exec
 
     result, out, err = capture_exec(context.daemon, request)
     context.document(
         Executed(
-            request.name,
+            name,
             result.code,
             result.signal,
             result.timed_out,
@@ -137,6 +157,22 @@ def _variable(text: str) -> tuple[str, str]:
         raise UsageError(f"--env {text!r} is not KEY=VALUE")
     return key, value
 
+
+COMMAND_OPTIONS = (
+    Option(
+        "user",
+        ("-u", "--user"),
+        "User in the guest; the image says who by default, else root.",
+        metavar="USER",
+        default="",
+    ),
+    Option("workdir", ("-w", "--workdir"), "Directory in the guest.", metavar="DIR"),
+    Option("env", ("-e", "--env"), "Set a variable.", metavar="KEY=VALUE", many=True),
+    Option(
+        "timeout_s", ("--timeout",), "End the command after this time.", Kind.SECONDS, "SECONDS"
+    ),
+)
+"""How a command is to run, here and for ``vm run``."""
 
 COMMAND = Command(
     path=("vm", "exec"),
@@ -156,18 +192,7 @@ COMMAND = Command(
     options=(
         *SELECTION,
         Option("tty", ("-t", "--tty"), "Give the command a terminal.", Kind.FLAG),
-        Option(
-            "user",
-            ("-u", "--user"),
-            "User in the guest; the image says who by default, else root.",
-            metavar="USER",
-            default="",
-        ),
-        Option("workdir", ("-w", "--workdir"), "Directory in the guest.", metavar="DIR"),
-        Option("env", ("-e", "--env"), "Set a variable.", metavar="KEY=VALUE", many=True),
-        Option(
-            "timeout_s", ("--timeout",), "End the command after this time.", Kind.SECONDS, "SECONDS"
-        ),
+        *COMMAND_OPTIONS,
     ),
     examples=(
         "banger vm exec testbox -- uname -a",

@@ -21,8 +21,9 @@ class Lifetime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Unix seconds; the VM is deleted then, in whatever state it is."""
     idle_stop_s: LifetimeSeconds | None = None
     """Stop it after so long without use."""
-    of_call: bool = False
-    """It belongs to one call of a client: a daemon that finds it at its start deletes it."""
+    of_call: str = ""
+    """The token of the one call that it belongs to: a daemon that finds it at its start, when
+    there is no such call, deletes it."""
 
 
 class LifetimeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

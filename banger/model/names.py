@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import secrets
 from collections.abc import Container
 from typing import Annotated
 
@@ -49,6 +48,8 @@ def check_name(kind: str, name: str) -> str:
 
 def make_up_name(taken: Container[str]) -> str:
     """A memorable name that is not taken; numbered once chance has missed a few times."""
+    import secrets  # it loads OpenSSL, which clients that make up no names can do without
+
     for attempt in itertools.count():
         name = f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}"
         if attempt >= 20:

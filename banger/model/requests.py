@@ -395,6 +395,17 @@ class SendSignal(Reply, frozen=True, tag="signal"):
     number: Annotated[int, msgspec.Meta(ge=1, le=64)]
 
 
+class RunVm(Request[ExecResult], frozen=True, tag="vm.run"):
+    """Create a VM, run a command in it, delete it. However the call ends, the VM is gone.
+
+    ``vm`` and ``command`` have the same name. stream: events of the creation, then as of `Exec`;
+    feed: as of `Exec`, kept until the command runs.
+    """
+
+    vm: CreateVm
+    command: Exec
+
+
 class FileInfo(Reply, frozen=True):
     """``kind`` is file, directory, symlink or other; ``mode`` the permission bits."""
 
@@ -563,6 +574,7 @@ AnyRequest = (
     | RunPluginCommand
     | RunDoctor
     | Exec
+    | RunVm
     | ReadFile
     | WriteFile
     | ListDirectory

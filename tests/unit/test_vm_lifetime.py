@@ -88,7 +88,7 @@ async def test_rm_and_a_restart_that_fails(tmp_path: Path, monkeypatch: pytest.M
         await gone(bench)
 
 
-@pytest.mark.parametrize("lifetime", [Lifetime(remove=True), Lifetime(of_call=True)])
+@pytest.mark.parametrize("lifetime", [Lifetime(remove=True), Lifetime(of_call="1")])
 async def test_what_a_daemon_finds_to_be_over(tmp_path: Path, lifetime: Lifetime) -> None:
     async with bench_at(tmp_path) as bench:
         await bench.create()
