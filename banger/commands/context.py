@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,6 +30,7 @@ class Context:
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._cancelled = threading.Event()
+        self._told: list[Callable[[], None]] = []
 
     def __enter__(self) -> Context:
         return self
@@ -68,6 +70,17 @@ class Context:
             if self._connection is not None and self._connection.usable:
                 self._connection.cancel()
             self._cancelled.set()
+        for cancel in tuple(self._told):
+            cancel()
+
+    @contextmanager
+    def telling(self, cancel: Callable[[], None]) -> Iterator[None]:
+        """Meanwhile `cancel` also calls this, in the thread that cancels."""
+        self._told.append(cancel)
+        try:
+            yield
+        finally:
+            self._told.remove(cancel)
 
     def sleep(self, seconds: float) -> None:
         """Raises `Interrupted` when the command is cancelled meanwhile."""

@@ -62,6 +62,7 @@ MODULES = {
     ("bench", "create"): "bench_create",
     ("bench", "images"): "bench_images",
     ("events",): "events",
+    ("run",): "banger.batch.command",
     ("doctor",): "doctor",
     ("help",): "banger.cli.help",
     ("version",): "version",

@@ -84,7 +84,7 @@ class FakeDaemon:
     def __init__(self, path: Path, answer: Answer, write: Callable[[WriteFile, bytes], None]):
         self.requests: list[Any] = []
         self.connections = 0
-        self._client: socket.socket | None = None
+        self._clients: list[tuple[socket.socket, threading.Thread]] = []
         self.hello = wire.Hello(wire.PROTOCOL, "test", 1)
         self._answer = answer
         self._write = write
@@ -97,25 +97,30 @@ class FakeDaemon:
     def close(self) -> None:
         """Hang up, on a client that is still there too."""
         self._listener.shutdown(socket.SHUT_RDWR)
-        if self._client is not None:
-            with contextlib.suppress(OSError):
-                self._client.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._listener.close()
+        for client, thread in self._clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
     def _serve(self) -> None:
-        """One client after another, until closed."""
+        """A thread for each client, until closed."""
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
             self.connections += 1
-            self._client = client
-            # A client may leave in the middle of an answer.
-            with client, contextlib.suppress(ConnectionError):
-                client.sendall(wire.frame(self.hello))
-                self._converse(client)
+            thread = threading.Thread(target=self._greet, args=(client,))
+            self._clients.append((client, thread))
+            thread.start()
+
+    def _greet(self, client: socket.socket) -> None:
+        # A client may leave in the middle of an answer.
+        with client, contextlib.suppress(ConnectionError):
+            client.sendall(wire.frame(self.hello))
+            self._converse(client)
 
     def _converse(self, client: socket.socket) -> None:
         unframer = wire.Unframer()

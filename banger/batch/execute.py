@@ -1,0 +1,124 @@
+"""Runs one command and keeps what it came to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from banger.batch.report import Outcome
+from banger.cli.invocation import parse
+from banger.cli.plugins import Plugins
+from banger.commands.cancellation import Cancellation
+from banger.commands.context import Context
+from banger.commands.sink import KeptSink, Sink
+from banger.kernel.errors import BangerError, Interrupted, TimedOut
+from banger.model.vm import VmView
+
+CREATORS = frozenset({("vm", "create")})
+"""Commands whose document is the VM that they have created."""
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A VM that a command made. Its id tells it from a later one of the same name."""
+
+    name: str
+    id: str
+
+
+class Execution(msgspec.Struct, frozen=True):
+    """``keep``: keep what the command writes, instead of passing it on as it comes."""
+
+    context: Context
+    cancellation: Cancellation
+    keep: bool
+    timeout_s: float | None = None
+
+
+class _Recording(Context):
+    """Remembers the documents of the command."""
+
+    recorded: Any = None
+
+    def document(self, value: Any) -> None:
+        self.recorded = value
+        super().document(value)
+
+
+class _Deadline:
+    """Cancels the command after a time; that it was this shows as `TimedOut`."""
+
+    def __init__(self, context: Context, seconds: float) -> None:
+        self._context = context
+        self._seconds = seconds
+        self._passed = False
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        if self._passed and isinstance(error, Interrupted):
+            raise TimedOut(f"it has not ended after {self._seconds:.1f} s") from None
+
+    def _end(self) -> None:
+        self._passed = True
+        self._context.cancel()
+
+
+def _deadline(context: Context, execution: Execution) -> AbstractContextManager[None]:
+    timeout_s = execution.timeout_s
+    return nullcontext() if timeout_s is None else _Deadline(context, timeout_s)
+
+
+def execute(
+    execution: Execution, words: Sequence[str], *, json: bool
+) -> tuple[Outcome, list[Created]]:
+    """Errors are part of the outcome. Raises `Interrupted` when cancelled.
+
+    With ``json`` the command's document is kept, whether it was asked to print one or not.
+    """
+    session = execution.context.session
+    kept = KeptSink() if execution.keep or json else None
+    sink: Sink = kept or execution.context.sink
+    begun = time.monotonic()
+    error: BangerError | None = None
+    code = 0
+    document: Any = None
+    created: list[Created] = []
+    try:
+        invocation = parse(words, Plugins(session.interface))
+        context = _Recording(session, sink, json=invocation.json)
+        with context:
+            try:
+                with execution.cancellation.reaching(context), _deadline(context, execution):
+                    code = invocation.run(context)
+            finally:
+                document = context.recorded
+                if invocation.command.path in CREATORS and isinstance(document, VmView):
+                    created.append(Created(document.name, document.id))
+    except Interrupted:
+        raise
+    except BangerError as failed:
+        error, code = failed, failed.exit_code
+    outcome = Outcome(
+        code,
+        time.monotonic() - begun,
+        kept.output if kept else "",
+        kept.errors if kept else "",
+        document if json else None,
+        error,
+    )
+    return outcome, created
