@@ -15,6 +15,7 @@ GROUPS = {
     "key": "Inspect and replace the SSH key that enters all guests.",
     "daemon": "Start, stop and inspect bangerd.",
     "plugin": "Inspect capabilities, drivers and image builders.",
+    "stack": "Inspect and delete stacks of VMs.",
     "config": "Inspect the settings.",
     "bench": "Measure banger on this machine.",
 }
@@ -62,6 +63,10 @@ MODULES = {
     ("bench", "create"): "bench_create",
     ("bench", "images"): "bench_images",
     ("events",): "events",
+    ("apply",): "banger.stack.apply_command",
+    ("stack", "list"): "banger.stack.list_command",
+    ("stack", "show"): "banger.stack.show_command",
+    ("stack", "down"): "banger.stack.down_command",
     ("run",): "banger.batch.command",
     ("doctor",): "doctor",
     ("help",): "banger.cli.help",

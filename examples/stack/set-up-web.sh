@@ -1,0 +1,4 @@
+#!/bin/sh
+set -eu
+mkdir -p /srv/www
+mv /srv/index.html /srv/www/index.html
