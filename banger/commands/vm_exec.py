@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import msgspec
 
@@ -89,7 +88,7 @@ def exec_request(
     """Raises `UsageError` naming the flag."""
     if timeout_s is not None and not 0 < timeout_s <= TIMEOUT_MAX_S:
         raise UsageError(f"--timeout {timeout_s:g} is not within 0 and {TIMEOUT_MAX_S} seconds")
-    size = shutil.get_terminal_size()
+    size = _terminal_size()
     variables = dict(_variable(item) for item in env)
     if tty:
         variables.setdefault("TERM", os.environ.get("TERM", "linux"))
@@ -104,6 +103,16 @@ def exec_request(
         cols=size.columns,
         timeout_s=timeout_s or 0,
     )
+
+
+def _terminal_size() -> os.terminal_size:
+    """The terminal's own word: COLUMNS and LINES, which shutil believes, may be of another one."""
+    usual = os.terminal_size((80, 24))
+    try:
+        size = os.get_terminal_size(1)
+    except OSError:
+        return usual
+    return size if size.lines and size.columns else usual
 
 
 def told(context: Context, result: ExecResult) -> int:
