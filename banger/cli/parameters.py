@@ -38,6 +38,11 @@ DEBUG = Option("debug", ("--debug",), "Show the traceback of an error.", Kind.FL
 HELP = Option("help", ("--help",), "Show this message.", Kind.FLAG)
 
 
+def choice(choices: tuple[str, ...]) -> click.Choice[str]:
+    """Of plain texts: of enumerations click would take the names, not the values."""
+    return click.Choice(tuple(map(str, choices)))
+
+
 def click_argument(argument: Argument) -> click.Argument:
     return click.Argument(
         [argument.name],
@@ -56,7 +61,7 @@ def metavar(argument: Argument) -> str:
 def click_option(option: Option) -> click.Option:
     if option.kind is Kind.FLAG:
         return _flag(option)
-    kind = click.Choice(option.choices) if option.kind is Kind.CHOICE else _TYPES[option.kind]
+    kind = choice(option.choices) if option.kind is Kind.CHOICE else _TYPES[option.kind]
     return click.Option(
         [*option.flags, option.name],
         type=kind,

@@ -106,6 +106,11 @@ def test_examples_can_be_parsed(path: tuple[str, ...]) -> None:
         assert parse(words, Plugins(lambda: NO_PLUGINS)).command == load(path)
 
 
+def test_choices_are_given_by_their_values() -> None:
+    words = "image import tar /x.tar --name x --init agent".split()
+    assert parse(words, Plugins(lambda: NO_PLUGINS)).parameters["init"] == "agent"
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_help_names_everything(path: tuple[str, ...], cli: Cli) -> None:
     command = load(path)
