@@ -12,10 +12,8 @@ image: setup
 	scripts/image
 
 # An image void-exp of Void Linux; VOID_TARBALL=FILE names a root tarball on this host, else it is fetched.
-# A daemon that runs already keeps the tarball it was started with.
 rootfs-void: setup
-	$(if $(VOID_TARBALL),BANGER_CAPABILITIES_VOID_ROOTFS_TARBALL='$(abspath $(VOID_TARBALL))' ).venv/bin/banger \
-		image build void-exp --recipe void
+	scripts/rootfs-void
 
 # All that VMs are made from, in runtime/: of the image of this host, or with
 # RUNTIME_MANIFEST=FILE the one that file names. See docs/guest-image.md.
@@ -35,7 +33,7 @@ verify: setup
 
 # The same with the image that rootfs-void makes.
 verify-void: setup
-	./verify.sh --image void-exp $(ARGS)
+	scripts/verify-void $(ARGS)
 
 check:
 	scripts/setup --dev

@@ -26,7 +26,7 @@ from banger.actors.image_catalog import LOGS, Catalog, allocated_bytes
 from banger.actors.image_orphans import BUILDING, BuildNote, lock_path
 from banger.actors.image_recipe import make_work
 from banger.actors.image_work import Work
-from banger.host import file_lock, process
+from banger.host import assets, file_lock, process
 from banger.host.file_lock import FileLock
 from banger.host.image_files import KERNEL, MODULES, ROOT, problem_of
 from banger.kernel.actor import sole_declared_error
@@ -257,7 +257,12 @@ class Builds:
                 start_new_session=True,
                 pass_fds=[lock.fd],
                 # What it leaves when it is killed goes with the rest of a failed build.
-                env={**os.environ, **self._environment, "TMPDIR": str(build.directory)},
+                env={
+                    **os.environ,
+                    **self._environment,
+                    "TMPDIR": str(build.directory),
+                    "BANGER_WORK_SEED": str(assets.work_seed_program()),
+                },
             )
             try:
                 self._note(build, lock, builder.pid)

@@ -42,6 +42,7 @@ def void(new_instance: NewInstance, tarball: Path) -> Instance:
     instance = new_instance(BANGER_CAPABILITIES_VOID_ROOTFS_TARBALL=str(tarball))
     done = instance.run("image", "build", "void", timeout=IMAGE_DEADLINE_S)
     assert "Debian with runit, laid out as Void" in done.stdout
+    assert instance.json("image", "show", "void")["work_seed"]
     return instance
 
 
@@ -55,6 +56,7 @@ def test_a_life_under_runit(void: Instance) -> None:
     view = void.create("runit", "--image", "void")
     assert (view["state"], view["image"]) == ("running", "void")
     assert void.sh("runit", "cat /proc/1/comm; hostname") == "runit\nrunit\n"
+    assert void.sh("runit", "grep /root /proc/mounts").split()[:2] == ["/dev/vdb", "/root"]
     void.run("vm", "wait", "runit", "--for", "ssh", "--timeout", "60")
     status = void.run("vm", "ssh", "runit", "--", "sv status sshd; echo $SHELL; readlink /bin/sh")
     assert status.stdout.startswith("run: sshd: (pid ")

@@ -18,7 +18,7 @@ class Void(Capability[VoidOptions]):
     settings = (
         Setting(
             "images",
-            "void",
+            "void,void-exp",
             "Images whose VMs are set up for runit without --runit, separated by commas.",
         ),
         Setting("rootfs_tarball", "", "Void's root tarball, a path; goes before rootfs_url."),

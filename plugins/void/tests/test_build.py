@@ -25,11 +25,13 @@ def test_an_image(tmp_path: Path, kernel_image: Path) -> None:
     tarball = pack(make_root(tmp_path / "root"), tmp_path / "t.tar.xz")
     out = kernel_image.parent / ".building-void-89abcdef"
     sha256 = hashlib.sha256(tarball.read_bytes()).hexdigest()
-    done = build(out, {"rootfs_tarball": str(tarball), "rootfs_sha256": sha256.upper()})
+    done = build(out, {"rootfs_tarball": str(tarball), "rootfs_sha256": sha256.upper()}, seed=True)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.splitlines()) >= {"step: unpack", "step: make root.ext4", "step: done"}
+    assert read_from(out / "work-seed.ext4", "/usermod") == "-p * -s /bin/bash root\n"
     assert {path.name for path in out.iterdir()} == {
         "root.ext4",
+        "work-seed.ext4",
         "vmlinux",
         "modules.cpio",
         "build.json",

@@ -103,10 +103,15 @@ def pack(root: Path, path: Path) -> Path:
     return path
 
 
-def build(outdir: Path, settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the recipe with settings of the capability, by their names."""
+def build(
+    outdir: Path, settings: Mapping[str, str], *, seed: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run the recipe with settings of the capability, by their names; ``seed``: as banger does,
+    which has a program for work seeds."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("BANGER_")}
     own = {f"BANGER_CAPABILITIES_VOID_{k.upper()}": v for k, v in settings.items()}
+    if seed:
+        own["BANGER_WORK_SEED"] = str(Path(__file__).parents[3] / "rootfs/work-seed")
     return subprocess.run(
         [build_program(), outdir],
         env=kept | own,
