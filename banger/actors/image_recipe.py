@@ -12,7 +12,14 @@ from banger.actors.image_catalog import Catalog
 from banger.actors.image_key import build_key
 from banger.host import recipe
 from banger.host.assets import image_maker, image_of_vm_maker
-from banger.kernel.errors import BangerError, CommandFailed, Conflict, IllegalState, UsageError
+from banger.kernel.errors import (
+    BangerError,
+    CommandFailed,
+    Conflict,
+    IllegalState,
+    NotFound,
+    UsageError,
+)
 from banger.model.build import BuildOptions
 from banger.model.image import ImageRecord
 from banger.model.vm import VmState
@@ -144,6 +151,12 @@ def make_work(
         profile = recipe.load(recipe.profile_path(options.profile), profile=True)
         arguments += ["--profile", str(profile.path)]
         inputs += profile.inputs()
+    if options.rootfs_tarball is not None:
+        tarball = Path(options.rootfs_tarball)
+        if not tarball.is_file():
+            raise NotFound(f"there is no file {tarball}", hint="--rootfs-tarball names a file here")
+        arguments += ["--rootfs-tarball", str(tarball)]
+        inputs.append(tarball)
     if options.size_bytes is not None:
         arguments += ["--size", str(options.size_bytes)]
     for package in options.packages:

@@ -35,8 +35,9 @@ async def build(
     backend: Backend, request: requests.BuildImage, context: CallContext
 ) -> BuildOutcome:
     # They are run as root in the tree, and a chroot is no jail.
-    if request.options.scripts or request.options.recipe_file:
-        _trust(context, "build with scripts and recipes of their own")
+    options = request.options
+    if options.scripts or options.recipe_file or options.rootfs_tarball:
+        _trust(context, "build with scripts, recipes and tarballs of their own")
     order = images.BuildImage(request.name, request.recipe, request.force, request.options)
     return await backend.with_progress(
         context,

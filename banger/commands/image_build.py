@@ -34,6 +34,7 @@ def run(
     packages: tuple[str, ...],
     scripts: tuple[str, ...],
     profile: str | None,
+    rootfs_tarball: str | None,
     if_missing: bool,
     force: bool,
 ) -> None:
@@ -52,6 +53,7 @@ def run(
         scripts=_scripts(scripts),
         profile=check_name("profile", profile) if profile is not None else None,
         recipe_file=recipe if by_file else None,
+        rootfs_tarball=str(Path(rootfs_tarball).resolve()) if rootfs_tarball is not None else None,
         base=check_name("base", base) if base is not None else None,
     )
     by_name = name if by_file else check_name("recipe", recipe or base or name)
@@ -188,6 +190,13 @@ COMMAND = Command(
             completion=Completion.IMAGE,
         ),
         Option("size", ("--size",), "Size of the root file system, like 8G.", metavar="SIZE"),
+        Option(
+            "rootfs_tarball",
+            ("--rootfs-tarball",),
+            "For recipes that start from a root tarball, like void: the file.",
+            metavar="PATH",
+            completion=Completion.FILE,
+        ),
         Option(
             "packages",
             ("--package",),

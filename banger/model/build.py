@@ -36,6 +36,8 @@ class BuildOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: ImageName | None = None
     recipe_file: Annotated[str, msgspec.Meta(pattern="^/[^\0]*$", max_length=4096)] | None = None
     """On the daemon's host; instead of a recipe by name."""
+    rootfs_tarball: Annotated[str, msgspec.Meta(pattern="^/[^\0]*$", max_length=4096)] | None = None
+    """On the daemon's host; what the recipe starts from, if it takes one."""
     base: ImageName | None = None
     """An image of the store to build on; where there is none, a recipe's name."""
     vm: VmName | None = None

@@ -47,6 +47,20 @@ async def test_options_reach_the_program(tmp_path: Path) -> None:
         assert not (Path(outcome.image.path) / "scripts").exists()
 
 
+async def test_a_tarball_is_one_of_the_inputs(tmp_path: Path) -> None:
+    tarball = tmp_path / "root.tar"
+    options = BuildOptions(rootfs_tarball=str(tarball))
+    async with running(tmp_path) as images:
+        images.recipe(TOLD)
+        with pytest.raises(NotFound, match=f"no file {tarball}"):
+            await build(images, options)
+        tarball.write_bytes(b"one")
+        assert given(await build(images, options)) == ["--rootfs-tarball", str(tarball)]
+        assert not (await build(images, options)).built
+        tarball.write_bytes(b"two")
+        assert (await build(images, options)).built
+
+
 async def test_without_options_it_is_called_as_ever(tmp_path: Path) -> None:
     async with running(tmp_path) as images:
         images.recipe(TOLD)
@@ -117,7 +131,7 @@ async def test_a_base_is_not_made_smaller(tmp_path: Path) -> None:
 
 
 def run_command(**parameters: object) -> None:
-    every = dict.fromkeys(["recipe", "base", "size", "profile"])
+    every = dict.fromkeys(["recipe", "base", "size", "profile", "rootfs_tarball"])
     defaults = {**every, "packages": (), "scripts": (), "if_missing": False, "force": False}
     with Context(Session(), KeptSink(), json=False) as context:
         image_build.run(context, **{"name": "x", **defaults, **parameters})  # type: ignore[arg-type]

@@ -54,6 +54,20 @@ def test_an_image(tmp_path: Path, kernel_image: Path) -> None:
     assert tool("debugfs", "-R", "ls -p /run", str(disk)).count("\n") <= 3
 
 
+def test_a_tarball_by_its_option(tmp_path: Path, kernel_image: Path) -> None:
+    """It goes before the settings, and is held to their checksum."""
+    tarball = pack(make_root(tmp_path / "root"), tmp_path / "t.tar")
+    out = kernel_image.parent / ".building-void-89abcdef"
+    settings = {"rootfs_tarball": "/none", "rootfs_sha256": "0" * 64}
+    done = build(out, settings, "--rootfs-tarball", str(tarball))
+    assert done.returncode == 1 and "0000" in done.stderr
+    done = build(out, {"rootfs_tarball": "/none"}, "--rootfs-tarball", str(tarball))
+    assert done.returncode == 0, done.stderr
+    assert (out / "root.ext4").exists() and not (out / "work-seed.ext4").exists()
+    for wrong in (["--size", "1"], ["--rootfs-tarball"], ["--rootfs-tarball", ""]):
+        assert build(out, {}, *wrong).returncode == 2
+
+
 def test_packages_that_are_missing_are_installed(tmp_path: Path, kernel_image: Path) -> None:
     root = make_root(tmp_path / "root", without=[SSHD])
     # Brings what was asked for, as the package manager of a reachable repository would.

@@ -104,7 +104,7 @@ def pack(root: Path, path: Path) -> Path:
 
 
 def build(
-    outdir: Path, settings: Mapping[str, str], *, seed: bool = False
+    outdir: Path, settings: Mapping[str, str], *options: str, seed: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run the recipe with settings of the capability, by their names; ``seed``: as banger does,
     which has a program for work seeds."""
@@ -113,7 +113,7 @@ def build(
     if seed:
         own["BANGER_WORK_SEED"] = str(Path(__file__).parents[3] / "rootfs/work-seed")
     return subprocess.run(
-        [build_program(), outdir],
+        [build_program(), outdir, *options],
         env=kept | own,
         capture_output=True,
         text=True,
