@@ -23,7 +23,13 @@ import traceback
 
 import msgspec
 
-from banger.kernel.errors import ERROR_TEXT_LIMIT, BangerError, ErrorReply, UsageError
+from banger.kernel.errors import (
+    ERROR_TEXT_LIMIT,
+    BangerError,
+    ErrorDocument,
+    ErrorReply,
+    UsageError,
+)
 from banger.model.text import printable
 
 INTERRUPTED_CODE = 130
@@ -94,7 +100,7 @@ def _report(error: BangerError, json: bool) -> int:
     # When the stream is the trouble, the exit code has to do.
     with contextlib.suppress(OSError):
         if json:
-            document = msgspec.json.encode({"error": ErrorReply.of(error)})
+            document = msgspec.json.encode(ErrorDocument(ErrorReply.of(error)))
             sys.stdout.write(msgspec.json.format(document).decode() + "\n")
             sys.stdout.flush()
         else:

@@ -48,9 +48,15 @@ def click_argument(argument: Argument) -> click.Argument:
         [argument.name],
         required=argument.required,
         nargs=-1 if argument.many else 1,
-        type=click.UNPROCESSED if argument.many else click.STRING,
+        type=_argument_type(argument),
         metavar=metavar(argument),
     )
+
+
+def _argument_type(argument: Argument) -> click.ParamType[Any]:
+    if argument.choices:
+        return choice(argument.choices)
+    return click.UNPROCESSED if argument.many else click.STRING
 
 
 def metavar(argument: Argument) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from banger.model.command import Option, Syntax
 from banger.model.requests import CapabilityOption, Interface
+from banger.model.settings import Setting
 
 HELP_FLAG = "--help"
 
@@ -34,6 +35,10 @@ class Plugins:
         paths = (command.path for command in self._find().commands)
         next_words = (p[depth] for p in paths if len(p) > depth and p[:depth] == prefix)
         return list(dict.fromkeys(next_words))
+
+    def settings(self) -> list[Setting]:
+        """With whole keys."""
+        return self._find().settings
 
     # --- options ---
 

@@ -27,8 +27,6 @@ def run(
     init: str | None,
     force: bool,
 ) -> None:
-    if format not in FORMATS:
-        raise UsageError(f"{format!r} is no format", hint=f"known are {' and '.join(FORMATS)}")
     if name is None:
         raise UsageError("--name is needed")
     check_name("image", name)

@@ -70,11 +70,14 @@ MODULES = {
     ("run",): "banger.batch.command",
     ("doctor",): "doctor",
     ("help",): "banger.cli.help",
+    ("schema",): "banger.cli.schema",
+    ("completion",): "banger.cli.completion",
+    ("complete",): "banger.cli.complete_line",
     ("version",): "version",
 }
 
 
-HIDDEN: frozenset[tuple[str, ...]] = frozenset()
+HIDDEN = frozenset({("complete",)})
 """Commands for programs, left out of lists and of help."""
 
 

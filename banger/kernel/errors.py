@@ -174,6 +174,12 @@ class ErrorReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return BangerError(self.message, hint=self.hint)
 
 
+class ErrorDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``--json`` prints instead of a result."""
+
+    error: ErrorReply
+
+
 def _encodable(text: str) -> str:
     """Cut to what fits a frame, and without the surrogates of file names that aren't UTF-8."""
     return text[:ERROR_TEXT_LIMIT].encode(errors="backslashreplace").decode()

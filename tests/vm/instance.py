@@ -21,6 +21,7 @@ import pytest
 from banger.client.connection import Connection
 from banger.host.paths import Paths
 from banger.kernel import wire
+from tests.documents import check_document
 
 COMMAND_DEADLINE_S = 60
 TAIL_BYTES = 2500
@@ -124,11 +125,13 @@ class Instance:
         return done
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """The command's ``--json`` output, which must be one document and all there is."""
+        """The command's ``--json`` output: one document that fits its schema, and all there is."""
         at = arguments.index("--") if "--" in arguments else len(arguments)
         done = self.run(*arguments[:at], "--json", *arguments[at:], code=code)
         assert done.stderr == ""
-        return json.loads(done.stdout)
+        document = json.loads(done.stdout)
+        check_document(arguments, document)
+        return document
 
     def error(self, *arguments: str, code: int) -> str:
         """What a failing command says: one line on stderr, nothing on stdout."""
