@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from banger.batch.plan import Fork, Late, Order, Plan, Value
+from banger.batch.plan import Command, Fork, Late, Order, Plan, Value
 from banger.batch.problems import Problems
 from banger.batch.rehearsal import rehearse
 from banger.cli.invocation import Invocation, parse
@@ -52,15 +52,15 @@ def check(plan: Plan, session: Session, problems: Problems) -> None:
     for what plugins add to the command line."""
     plugins = Plugins(session.interface)
     seen: set[tuple[str, ...]] = set()
-    for order, beside_others in _orders(plan, beside_others=False):
+    for order, no_terminal in _orders(plan, no_terminal=False):
         words = with_stand_ins(order)
-        key = (str(beside_others), *words)
+        key = (str(no_terminal), *words)
         if key in seen:
             continue
         seen.add(key)
         try:
             invocation = understand(order, words, plugins)
-            _check_place(invocation, beside_others=beside_others)
+            _check_place(invocation, no_terminal=no_terminal)
             rehearse(invocation, session)
         except UsageError as error:
             _tell(order, error, problems)
@@ -76,12 +76,12 @@ def understand(order: Order, words: list[str], plugins: Plugins) -> Invocation:
     return parse(words, plugins)
 
 
-def _check_place(invocation: Invocation, *, beside_others: bool) -> None:
+def _check_place(invocation: Invocation, *, no_terminal: bool) -> None:
     path = invocation.command.path
     if path in NOT_HERE:
         raise UsageError(f"{' '.join(path)!r} can't stand in a file", hint=NOT_HERE[path], word=0)
-    if beside_others and invocation.takes_terminal:
-        raise UsageError("this takes the terminal, and can't run beside others", word=0)
+    if no_terminal and invocation.takes_terminal:
+        raise UsageError("this takes the terminal, and does not have it here", word=0)
 
 
 def _tell(order: Order, error: UsageError, problems: Problems) -> None:
@@ -106,10 +106,11 @@ def _is_named(text: str, error: UsageError, quoted: list[str]) -> bool:
     return any(piece in text for piece in quoted)
 
 
-def _orders(plan: Plan, *, beside_others: bool) -> Iterator[tuple[Order, bool]]:
+def _orders(plan: Plan, *, no_terminal: bool) -> Iterator[tuple[Order, bool]]:
+    """With whether it runs without the terminal: beside others, or with its output kept."""
     for step in plan:
         if isinstance(step, Fork):
             for branch in step.branches:
-                yield from _orders(branch, beside_others=True)
+                yield from _orders(branch, no_terminal=True)
         elif (order := getattr(step, "order", None)) is not None:
-            yield order, beside_others
+            yield order, no_terminal or not isinstance(step, Command)

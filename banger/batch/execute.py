@@ -17,11 +17,16 @@ from banger.cli.plugins import Plugins
 from banger.commands.cancellation import Cancellation
 from banger.commands.context import Context
 from banger.commands.sink import KeptSink, Sink
-from banger.kernel.errors import BangerError, Interrupted, TimedOut
+from banger.kernel.errors import BangerError, GuestError, Interrupted, TimedOut
+from banger.model.sizes import MIB, show_size
 from banger.model.vm import VmView
 
 CREATORS = frozenset({("vm", "create")})
 """Commands whose document is the VM that they have created."""
+
+
+KEPT_BYTES_MAX = 16 * MIB
+"""Of what a command says, where it is not passed on as it comes."""
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -38,6 +43,27 @@ class Execution(msgspec.Struct, frozen=True):
     cancellation: Cancellation
     keep: bool
     timeout_s: float | None = None
+
+
+class _BoundedSink(KeptSink):
+    """Keeps so much and no more: a guest that never stops must not fill our memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = KEPT_BYTES_MAX
+
+    def out_bytes(self, data: bytes) -> None:
+        self._count(len(data))
+        super().out_bytes(data)
+
+    def err_bytes(self, data: bytes) -> None:
+        self._count(len(data))
+        super().err_bytes(data)
+
+    def _count(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise GuestError(f"it has said more than {show_size(KEPT_BYTES_MAX)}")
 
 
 class _Recording(Context):
@@ -91,7 +117,7 @@ def execute(
     With ``json`` the command's document is kept, whether it was asked to print one or not.
     """
     session = execution.context.session
-    kept = KeptSink() if execution.keep or json else None
+    kept = _BoundedSink() if execution.keep or json else None
     sink: Sink = kept or execution.context.sink
     begun = time.monotonic()
     error: BangerError | None = None

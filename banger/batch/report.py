@@ -96,7 +96,7 @@ class Report:
         self._sink = sink
         self._lock = threading.Lock()
 
-    def begun(self, order: Order, *, deferred: bool) -> None:
+    def begun(self, order: Order, *, deferred: bool = False) -> None:
         self._tell("begun", order, deferred=deferred)
 
     def done(

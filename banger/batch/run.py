@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from banger.batch.execute import Created, Execution, execute
-from banger.batch.expand import is_code, pattern_error, seconds_of
+from banger.batch.expand import VALUE_MAX, is_code, pattern_error, seconds_of
 from banger.batch.json_path import look_up
 from banger.batch.plan import (
     Capturing,
@@ -95,6 +95,7 @@ class _Scope:
     def _step(self, step: Step) -> None:
         match step:
             case Command(order):
+                self._report.begun(order)
                 outcome = self._execute(order, keep=self._beside_others)
                 if outcome.complaint:
                     self._fail(order, outcome, outcome.complaint)
@@ -118,7 +119,6 @@ class _Scope:
     ) -> Outcome:
         """``quiet``: what the command says is for us only."""
         execution = Execution(self._context, self._cancellation, keep=keep, timeout_s=timeout_s)
-        self._report.begun(order, deferred=False)
         try:
             outcome, created = execute(execution, order.fill(self._slots), json=self._report.json)
         except Interrupted:
@@ -136,6 +136,7 @@ class _Scope:
     # --- forms of the language ---
 
     def _capture(self, step: Capturing) -> None:
+        self._report.begun(step.order)
         outcome = self._execute(step.order, keep=True, quiet=True)
         self._report.show(msgspec.structs.replace(outcome, output=""))
         if outcome.complaint:
@@ -150,14 +151,21 @@ class _Scope:
 
     def _chosen(self, outcome: Outcome, path: Value | None) -> str:
         if path is None:
-            return outcome.output.rstrip("\n")
-        try:
-            document = msgspec.json.decode(outcome.output)
-        except msgspec.MsgspecError as error:
-            raise UsageError(f"its output is no JSON document: {error}") from error
-        return look_up(document, path.fill(self._slots))
+            value = outcome.output.rstrip("\n")
+        else:
+            try:
+                document = msgspec.json.decode(outcome.output)
+            except msgspec.MsgspecError as error:
+                raise UsageError(f"its output is no JSON document: {error}") from error
+            value = look_up(document, path.fill(self._slots))
+        if len(value) > VALUE_MAX:
+            raise UsageError(
+                f"a value of {len(value)} characters is more than the {VALUE_MAX} allowed"
+            )
+        return value
 
     def _expect(self, step: Expectation) -> None:
+        self._report.begun(step.order)
         outcome = self._execute(step.order, keep=True, quiet=True)
         if complaint := self._differs(step.wanted, outcome):
             self._report.show(outcome)
@@ -168,6 +176,7 @@ class _Scope:
         timeout_s = self._seconds(step.order, step.timeout_s, WAIT_TIMEOUT_S)
         every_s = self._seconds(step.order, step.every_s, WAIT_EVERY_S)
         deadline = time.monotonic() + timeout_s
+        self._report.begun(step.order)
         while True:
             left_s = max(deadline - time.monotonic(), 0.001)
             outcome = self._execute(step.order, keep=True, timeout_s=left_s, quiet=True)
@@ -238,31 +247,58 @@ class _Scope:
             raise failure
 
     def _undo(self, at: Place, created: list[Created]) -> None:
+        undoing = _Thorough()
         for made in reversed(created):
-            delete(self._context, self._report, at, made)
+            with undoing:
+                delete(self._context, self._report, at, made)
+        undoing.end()
 
     def run_deferred(self) -> int:
         """All deferred commands, the last one first; the code of the first that failed.
 
-        Ctrl-C ends the one that runs, and the next one follows.
+        Ctrl-C ends the one that runs, and the next one follows. What they say is kept and shown
+        afterwards: output that nobody reads any more must not keep one from its end.
         """
-        code = 0
+        codes: list[int] = []
+        thorough = _Thorough()
         while self.deferred:
-            order = self.deferred.pop()
-            execution = Execution(self._context, Cancellation(), keep=self._beside_others)
-            self._report.begun(order, deferred=True)
-            try:
-                words = order.fill(self._slots)
-                outcome, _ = execute(execution, words, json=self._report.json)
-            except (KeyboardInterrupt, Interrupted):
-                outcome = Outcome(Interrupted.exit_code, 0, error=Interrupted())
-            self._report.show(outcome)
-            if outcome.complaint:
-                self._report.failed(order, outcome, outcome.complaint, deferred=True)
-                code = code or outcome.code
-            else:
-                self._report.done(order, outcome, deferred=True)
-        return code
+            with thorough:
+                codes.append(self._deferred(self.deferred.pop()))
+        thorough.end()
+        return next(filter(None, codes), 0)
+
+    def _deferred(self, order: Order) -> int:
+        execution = Execution(self._context, Cancellation(), keep=True)
+        self._report.begun(order, deferred=True)
+        try:
+            outcome, _ = execute(execution, order.fill(self._slots), json=self._report.json)
+        except (KeyboardInterrupt, Interrupted):
+            outcome = Outcome(Interrupted.exit_code, 0, error=Interrupted())
+        self._report.show(outcome)
+        if outcome.complaint:
+            self._report.failed(order, outcome, outcome.complaint, deferred=True)
+        else:
+            self._report.done(order, outcome, deferred=True)
+        return outcome.code
+
+
+class _Thorough:
+    """Each block under it is begun, whatever became of those before; ``end`` raises the first
+    thing they raised."""
+
+    def __init__(self) -> None:
+        self._raised: BaseException | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        self._raised = self._raised or error
+        return True
+
+    def end(self) -> None:
+        if self._raised is not None:
+            raise self._raised
 
 
 def _in_threads(

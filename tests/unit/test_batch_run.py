@@ -12,6 +12,12 @@ from typing import Any
 
 import pytest
 
+from banger.cli.invocation import parse
+from banger.cli.plugins import Plugins
+from banger.commands.context import Context
+from banger.commands.session import Session
+from banger.commands.sink import KeptSink
+from banger.kernel.errors import Interrupted
 from tests.unit.command_line import Cli
 from tests.unit.fake_daemon import serving
 from tests.unit.fake_vms import FakeVms
@@ -254,7 +260,57 @@ def test_ctrl_c_undoes_the_block_and_runs_what_was_deferred(run: Runner, vms: Fa
     assert "banger: interrupted" in run.err
 
 
-def test_the_limits_of_a_dry_run(run: Runner, vms: FakeVms) -> None:
+def test_output_that_nobody_reads_keeps_no_deferred_command_from_its_end(
+    run: Runner, vms: FakeVms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("banger.commands.sink.ProcessSink.out", broken)
+        patch.setattr("banger.cli.main._drop_output", lambda: None)
+        assert run("vm create a\n") == 1
+        assert run("defer vm delete a\ndefer vm set a --label x=y\nvm list\n") == 1
+    assert vms.log == ["create a", "set a", "delete a"]
+
+
+def test_a_command_that_says_too_much(
+    run: Runner, vms: FakeVms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("banger.batch.execute.KEPT_BYTES_MAX", 1000)
+    vms.said["yes"] = ("y\n" * 501, 0)
+    assert run("vm create a\nlet x = capture vm exec a -- yes\n") == 1
+    assert "it has said more than 1000 B" in run.err[0]
+    vms.said["yes"] = ("y" * 900, 0)
+    monkeypatch.setattr("banger.batch.run.VALUE_MAX", 800)
+    assert run("let x = capture vm exec a -- yes\n") == 1
+    assert "a value of 900 characters is more than the 800 allowed" in run.err[0]
+
+
+def test_a_run_can_be_cancelled_from_another_thread(vms: FakeVms) -> None:
+    vms.held.add("slow")
+    Path("t.bgr").write_text(
+        "vm create a\ndefer vm delete a\nparallel\nvm create slow\nend\nvm create never\n"
+    )
+    sink = KeptSink()
+    with Session() as session:
+        invocation = parse(["run", "t.bgr"], Plugins(session.interface))
+        with Context(session, sink, json=False) as context:
+
+            def cancel() -> None:
+                vms.holding.acquire(timeout=20)
+                context.cancel()
+
+            cancelling = threading.Thread(target=cancel)
+            cancelling.start()
+            with pytest.raises(Interrupted):
+                invocation.run(context)
+            cancelling.join()
+    assert vms.log == ["create a", "delete a"]
+    assert "t.bgr:4: vm create slow: cancelled" in sink.errors
+
+
+def test_a_dry_run(run: Runner, vms: FakeVms) -> None:
     assert run("vm create a --no-start\n") == 0
     text = """
         vm create a
