@@ -11,6 +11,7 @@ from banger.commands.context import Context
 from banger.commands.sink import KeptSink
 from banger.kernel.errors import BangerError, Conflict
 from banger.model.text import printable
+from banger.model.vm import VmState
 from banger.stack.bring import Bringing
 from banger.stack.definition import Stack
 from banger.stack.plan import VmPlan
@@ -56,17 +57,13 @@ class _Applying:
         return self._errors
 
     def _has_work(self, plan: VmPlan) -> bool:
-        return bool(plan.due) or self._is_asked_for(plan)
+        return bool(plan.due) or self._has_health(plan)
 
-    def _is_asked_for(self, plan: VmPlan) -> bool:
-        """Whether something is done to it, or to a VM that depends on it: its health counts."""
+    def _has_health(self, plan: VmPlan) -> bool:
+        """Whether it is to be asked for its health: each time, for it may have lost it."""
         if plan.member is None or plan.member.table.health is None:
             return False
-        return bool(plan.due) or any(
-            other.due and plan.name in other.member.table.depends_on
-            for other in self._plans.values()
-            if other.member is not None
-        )
+        return bool(plan.due) or (plan.view is not None and plan.view.state is VmState.RUNNING)
 
     def _awaited(self, plan: VmPlan) -> set[str]:
         depends = () if plan.member is None else plan.member.table.depends_on
@@ -83,7 +80,7 @@ class _Applying:
         own = Context(self._context.session, KeptSink(), json=False)
         with own, self._cancellation.reaching(own):
             bringing = Bringing(own, self._stack, plan, self._tell)
-            bringing.run(check_health=self._is_asked_for(plan))
+            bringing.run(check_health=self._has_health(plan))
 
     def _note(self, name: str, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, BangerError):

@@ -177,7 +177,8 @@ class Bringing:
             left_s = max(health.timeout - (time.monotonic() - begun), 0.1)
             result, output = self._captured(health.argv, "", left_s)
             if result.code == 0 and not result.timed_out:
-                self._tell(f"{self._name} is healthy after {time.monotonic() - begun:.1f} s")
+                if self._plan.due:
+                    self._tell(f"{self._name} is healthy after {time.monotonic() - begun:.1f} s")
                 return
             if time.monotonic() - begun + health.every >= health.timeout:
                 said = output.strip().splitlines()[-1:] or ["it says nothing"]

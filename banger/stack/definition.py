@@ -17,6 +17,7 @@ VMS_MAX = 500
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=SECONDS_MAX)]
 GuestPath = Annotated[str, msgspec.Meta(pattern=r"^/[^\0\n]*\Z", max_length=4096)]
+State = Literal["running", "stopped"]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=64 << 10)]
 
 
@@ -65,7 +66,7 @@ class VmTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A size, like ``8G``."""
     labels: Labels = {}
     options: OptionValues = {}
-    state: Literal["running", "stopped"] = "running"
+    state: State = "running"
     depends_on: list[VmName] = []
     health: Health | None = None
     provision: Annotated[list[Step], msgspec.Meta(max_length=STEPS_MAX)] = []

@@ -13,6 +13,9 @@ from banger.batch.problems import Place
 
 Path = tuple[str | int, ...]
 
+DEPTH_MAX = 8
+"""Keys of stack files that mean anything are not deeper."""
+
 _PART = r"(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')"
 _KEY = rf"{_PART}(?:[ \t]*\.[ \t]*{_PART})*"
 _header = re.compile(rf"[ \t]*(\[\[?)[ \t]*({_KEY})[ \t]*\]")
@@ -67,7 +70,7 @@ class KeyPlaces:
 
     def _put(self, path: Path, line: int, start: int, end: int) -> None:
         place = Place(self._file, line, start + 1, end - start)
-        for depth in range(1, len(path) + 1):
+        for depth in range(1, min(len(path), DEPTH_MAX) + 1):
             self._places.setdefault(path[:depth], place)
 
 

@@ -8,10 +8,9 @@ import os
 import re
 import stat
 import tomllib
-import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -24,7 +23,7 @@ from banger.model.names import check_name
 from banger.model.requests import Interface
 from banger.model.sizes import show_size
 from banger.model.vm import DISK_BYTES_MAX, DISK_BYTES_MIN, LABELS_MAX
-from banger.stack.definition import VMS_MAX, Health, Member, Stack, Step, VmTable
+from banger.stack.definition import VMS_MAX, Health, Member, Stack, State, Step, VmTable
 from banger.stack.labels import OWN
 from banger.stack.lines import KeyPlaces
 from banger.stack.lines import Path as Key
@@ -140,7 +139,7 @@ class _Reader:
             return {}
         self._unknown(value, known, key)
         found: dict[str, Any] = {}
-        types = typing.get_type_hints(VmTable, include_extras=True)
+        types = get_type_hints(VmTable, include_extras=True)
         for field in (field for field in known if field in value):
             path = (*key, field)
             match field:
@@ -150,6 +149,9 @@ class _Reader:
                     found[field] = self._steps(value[field], path)
                 case "health":
                     found[field] = self._struct(value[field], Health, path)
+                case "state" if value[field] not in get_args(State):
+                    states = " nor ".join(map(repr, get_args(State)))
+                    self._tell(path, f"{_show(path)}: {value[field]!r} is neither {states}")
                 case "labels":
                     found[field] = self._labels(value[field], path)
                 case "image" if isinstance(value[field], str):
