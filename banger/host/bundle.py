@@ -198,7 +198,10 @@ def _add_zeros(digest: hashlib._Hash, count: int) -> None:
 
 @contextmanager
 def replacing(directory: Path) -> Iterator[Path]:
-    """A new directory beside it that takes its place when the body succeeds."""
+    """A new directory beside it that takes its place when the body succeeds.
+
+    A bundle has files only: directories that were there are not its own, and stay.
+    """
     fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         fresh.chmod(0o755)
@@ -208,6 +211,9 @@ def replacing(directory: Path) -> Iterator[Path]:
             former = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
             directory.rename(former)
             fresh.rename(directory)
+            for other in former.iterdir():
+                if other.is_dir() and not other.is_symlink():
+                    other.rename(directory / other.name)
             shutil.rmtree(former)
         else:
             fresh.rename(directory)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import lzma
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -65,8 +66,13 @@ def test_collect(images: Path, tmp_path: Path) -> None:
     runtime = tmp_path / "runtime"
     runtime.mkdir()
     (runtime / "old").touch()
+    (runtime / "void-exp").mkdir()
+    (runtime / "void-exp/root.ext4").touch()
     made = collected(images, runtime)
     assert made == read_about(runtime)
+    # What others keep there is theirs.
+    assert (runtime / "void-exp/root.ext4").exists()
+    shutil.rmtree(runtime / "void-exp")
     assert content(runtime) == FILES
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
     assert {file.path: file.sha256 for file in made.files} == sums

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,20 +35,26 @@ def root_of(instance: Instance, name: str = "debian") -> Path:
     return Path(instance.json("image", "show", name)["path"]) / "root.ext4"
 
 
-def sparse_copy(source: Path, target: Path) -> Path:
-    subprocess.run(["cp", "--sparse=always", str(source), str(target)], check=True)
-    return target
-
-
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def made_by_hand(instance: Instance, path: Path) -> Path:
+    """A system's tree in a file system that mke2fs made as it does by itself."""
+    with tempfile.TemporaryDirectory(dir=instance.root) as tree:
+        command = ["debugfs", "-R", f"rdump / {tree}", str(root_of(instance))]
+        subprocess.run(command, check=True, capture_output=True)
+        features = "^metadata_csum,^64bit,^orphan_file"
+        command = ["mke2fs", "-q", "-t", "ext4", "-O", features, "-d", tree, str(path), "2G"]
+        subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
 @pytest.fixture(scope="module")
 def mine(instance: Instance) -> Iterator[Path]:
     """A registered image of a file that is not banger's."""
-    path = sparse_copy(root_of(instance), instance.root / "mine.ext4")
+    path = made_by_hand(instance, instance.root / "mine.ext4")
     shown = instance.run("image", "register", "--name", "mine", "--rootfs", str(path)).stdout
     assert "kernel and modules are those of the default image 'debian'" in shown
     yield path
