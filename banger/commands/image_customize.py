@@ -10,7 +10,7 @@ from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.commands.image_build import build
 from banger.commands.vm_create import create
 from banger.commands.vm_ssh import SSH_DEADLINE_S, SSH_FAILED
-from banger.kernel.errors import BangerError, GuestError, UsageError
+from banger.kernel.errors import BangerError, Conflict, GuestError, UsageError
 from banger.model.build import BuildOptions
 from banger.model.image import ImageView
 from banger.model.names import check_name
@@ -52,7 +52,7 @@ def run(context: Context, *, name: str, shell: bool, new: str | None, save: bool
         raise UsageError("a shell needs the terminal, and this command does not have it")
     if not save and not sys.stdin.isatty():
         raise UsageError("nobody can be asked whether to save", hint="add --save")
-    context.call(ShowImage(name))
+    _check_built(context.call(ShowImage(name)))
     vm = f"customize-{secrets.token_hex(3)}"
     create(context, CreateVm(name=vm, image=name))
     try:
@@ -70,6 +70,16 @@ def run(context: Context, *, name: str, shell: bool, new: str | None, save: bool
         forget_host(context.paths, vm)
     context.document(view)
     return 0
+
+
+def _check_built(view: ImageView) -> None:
+    """Before anybody has worked in vain."""
+    if not view.managed or view.imported is not None:
+        how = "imported" if view.managed else "registered"
+        raise Conflict(
+            f"image {view.name!r} was {how}, not built, and can't be customized",
+            hint="change the file it is of, and register or import that",
+        )
 
 
 def _shell(context: Context, vm: str) -> int:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from banger.host.ext4_tree import Inode, Tree
 
-ENTRIES_MAX = 20_000
-BYTES_MAX = 48 << 20
+ENTRIES_MAX = 100_000
+BYTES_MAX = 1 << 30
+"""Of all files by their sizes, holes included."""
 DEPTH_MAX = 64
 
 
@@ -58,7 +59,8 @@ class _Extraction:
             self._bytes += inode.size
             if self._bytes > BYTES_MAX:
                 raise ValueError(f"more than {BYTES_MAX >> 20} MiB in one home")
-            path.write_bytes(self._tree.read(inode, BYTES_MAX))
+            with path.open("xb") as file:
+                self._tree.copy(inode, file.fileno())
             _dress(inode, path)
 
 

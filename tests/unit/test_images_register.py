@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -94,6 +95,43 @@ async def test_a_file(images: Installation, root: Path) -> None:
     await images.ref.ask(DeleteImage("mine"))
     assert (digest(root), root.stat()) == before
     assert len(images.left()) == 1
+
+
+def dump(disk: Path, path: str, target: Path) -> Path:
+    argv = ["debugfs", "-R", f"dump {path} {target}", str(disk)]
+    subprocess.run(argv, check=True, capture_output=True)
+    return target
+
+
+async def test_a_large_home(images: Installation, tmp_path: Path) -> None:
+    """Its files are copied a piece at a time, and holes stay holes."""
+    sparse, full = tmp_path / "sparse", tmp_path / "full"
+    with sparse.open("wb") as file:
+        file.write(b"begin")
+        file.seek(300 << 20)
+        file.write(b"end")
+    full.write_bytes(os.urandom(50 << 20))
+    root = make_root(tmp_path / "large.ext4", size="120M")
+    for path in (sparse, full):
+        argv = ["debugfs", "-w", "-R", f"write {path} /root/{path.name}", str(root)]
+        subprocess.run(argv, check=True, capture_output=True)
+    view = (await images.register(root)).image
+    seed = Path(view.path) / "work-seed.ext4"
+    assert seed.stat().st_blocks * 512 < 70 << 20
+    for path in (sparse, full):
+        copy = dump(seed, f"/{path.name}", tmp_path / "copy")
+        assert digest(copy) == digest(path)
+
+
+async def test_a_home_that_is_too_large(images: Installation, tmp_path: Path) -> None:
+    await images.build()
+    bomb = tmp_path / "bomb"
+    with bomb.open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    root = make_root(tmp_path / "bomb.ext4")
+    argv = ["debugfs", "-w", "-R", f"write {bomb} /root/bomb", str(root)]
+    subprocess.run(argv, check=True, capture_output=True)
+    await refused(images, UsageError, "more than 1024 MiB in one home", root)
 
 
 async def test_with_files_of_its_own(images: Installation, root: Path, tmp_path: Path) -> None:
