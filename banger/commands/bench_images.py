@@ -1,20 +1,18 @@
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
+import re
+import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from banger.commands.bench_image_files import Variant, roots
+from banger.commands.bench_image_files import run as run_tool
 from banger.commands.bench_report import Report, report, since
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
-from banger.kernel.errors import CommandFailed, HostNotReady, UsageError
-from banger.model.events import AnyEvent, StageFinished
+from banger.kernel.errors import CommandFailed, UsageError
+from banger.model.events import AnyEvent, HookProgress, StageFinished
 from banger.model.image import ImageView
 from banger.model.requests import (
     BuildImage,
@@ -27,41 +25,68 @@ from banger.model.requests import (
     ShowImage,
 )
 
-SIZES_MIB = (512, 2048, 8192)
-STAGES = ("root-disk", "prepare")
-PLACE = "/var/tmp"  # noqa: S108 the files made there have a directory of their own
-PREFIX = "bench-images-"
+VARIANTS = (
+    Variant(512, 0),
+    Variant(2048, 0),
+    Variant(8192, 0),
+    Variant(2048, 100),
+    Variant(2048, 400),
+)
+DISKS = ("root-disk", "work disk", "prepare")
+"""What of a creation is to take the same time whatever the image; ``prepare`` has the work disk
+and what else is prepared."""
+FLAT = 1.2
+_TOOK = re.compile(r"in ([0-9.]+) ms\Z")
+
+Measured = defaultdict[str, list[float]]
+"""What the runs took, in ms, by name."""
 
 
 def run(context: Context, *, runs: int) -> None:
     if runs < 1:
         raise UsageError(f"--runs {runs}: at least one run is needed")
     default = context.call(ShowImage(context.call(ChooseDefaultImage()).name))
-    measured: defaultdict[str, list[float]] = defaultdict(list)
+    measured = Measured(list)
+    way = ""
     _measure_unchanged(context, default, runs, measured)
-    with _sized(context, default) as paths:
-        names = {size: f"{PREFIX}{size}" for size in paths}
+    with roots(context, default, VARIANTS) as paths:
         try:
             for _ in range(runs):
-                for size, path in paths.items():
-                    begun = time.perf_counter()
-                    context.call(RegisterImage(names[size], str(path)))
-                    measured["register, new"].append(since(begun))
-                    begun = time.perf_counter()
-                    context.call(RegisterImage(names[size], str(path)))
-                    measured["register, known"].append(since(begun))
-                    _measure_create(context, names[size], size, measured)
-                    context.call(DeleteImage(names[size]))
+                for variant, path in paths.items():
+                    _measure_register(context, variant, path, measured)
+                    way = _measure_create(context, variant, measured) or way
+                    if variant is VARIANTS[-1]:
+                        _measure_other_ways(context, variant, path.parent, measured)
+                    context.call(DeleteImage(variant.image))
         finally:
             left = {view.name for view in context.call(ListImages())}
-            for name in left & set(names.values()):
+            for name in left & {variant.image for variant in VARIANTS}:
                 context.call(DeleteImage(name))
-    report(context, runs, sorted(measured.items()), {})
+    flat = {
+        disk: _flatness(disk, measured) for disk in DISKS if f"{disk}, {VARIANTS[0]}" in measured
+    }
+    ratios = [(f"flatness of {disk}", [ratio]) for disk, (ratio, _) in flat.items()]
+    report(context, runs, [*measured.items(), *ratios], {name: "x" for name, _ in ratios})
+    for disk, (ratio, is_flat) in flat.items():
+        verdict = "flat" if is_flat else "NOT flat"
+        context.line(f"{disk} is {verdict}: the slowest image takes {ratio:.2f} times the quickest")
+    context.line(f"way taken for /root: {way or 'no work disk'}")
 
 
-def _measure_unchanged(
-    context: Context, image: ImageView, runs: int, measured: defaultdict[str, list[float]]
-) -> None:
+def _flatness(disk: str, measured: Measured) -> tuple[float, bool]:
+    """Slowest to quickest image, by their medians; whether that is within 20 % beyond noise."""
+    runs = [measured[f"{disk}, {variant}"] for variant in VARIANTS]
+    medians = [statistics.median(values) for values in runs]
+    # How far a run is from the median of its image: typically, for the noisiest of the images.
+    noise = max(
+        statistics.median(abs(value - median) for value in values)
+        for values, median in zip(runs, medians, strict=True)
+    )
+    least, most = min(medians), max(medians)
+    return most / least, most <= FLAT * least + 2 * noise
+
+
+def _measure_unchanged(context: Context, image: ImageView, runs: int, measured: Measured) -> None:
     if not image.key or not image.managed:
         context.note(f"image {image.name} has no key: building it unchanged is not measured")
         return
@@ -73,50 +98,58 @@ def _measure_unchanged(
         measured["build, unchanged"].append(since(begun))
 
 
-def _measure_create(
-    context: Context, image: str, size: int, measured: defaultdict[str, list[float]]
-) -> None:
+def _measure_register(context: Context, variant: Variant, path: Path, measured: Measured) -> None:
+    """With a work seed made of /root, so what is in there counts."""
+    for what in ("new", "known"):
+        begun = time.perf_counter()
+        context.call(RegisterImage(variant.image, str(path)))
+        measured[f"register, {what}, {variant.home_mb} MB in /root"].append(since(begun))
+
+
+def _measure_create(context: Context, variant: Variant, measured: Measured) -> str:
+    """Returns how the work disk was made."""
+    ways = []
+
     def take(event: object) -> None:
-        if isinstance(event, StageFinished) and event.stage in STAGES:
-            measured[f"stage {event.stage}, {size / 1024:g} GiB"].append(event.duration_ms)
+        match event:
+            case StageFinished(stage=stage) if stage in DISKS:
+                measured[f"{stage}, {variant}"].append(event.duration_ms)
+            case HookProgress(capability="work", text=text) if took := _TOOK.search(text):
+                measured[f"work disk, {variant}"].append(float(took[1]))
+                ways.append(text)
 
-    view = context.daemon.call(CreateVm(image=image), items=AnyEvent, on_item=take)
+    view = context.daemon.call(CreateVm(image=variant.image), items=AnyEvent, on_item=take)
     context.call(DeleteVm(view.name))
+    return ways[-1] if ways else ""
 
 
-@contextmanager
-def _sized(context: Context, image: ImageView) -> Iterator[dict[int, Path]]:
-    """Root file systems of several sizes with the same content, by size in MiB."""
-    root = Path(image.path) / "root.ext4" if image.managed else Path(image.source)
-    if not os.access(root, os.R_OK):
-        raise HostNotReady(f"{root} can't be read by this user", hint="run it as the daemon's user")
-    with tempfile.TemporaryDirectory(prefix="banger-bench-", dir=PLACE) as directory:
-        paths = {}
-        for size in SIZES_MIB:
-            context.note(f"making an image of {size} MiB")
-            path = Path(directory) / f"{size}.ext4"
-            _run("cp", "--sparse=always", str(root), str(path))
-            _run("e2fsck", "-fy", str(path))
-            _run("resize2fs", str(path), f"{size}M")
-            os.truncate(path, size << 20)
-            paths[size] = path
-        yield paths
-
-
-def _run(*argv: str) -> None:
-    if shutil.which(argv[0]) is None:
-        raise HostNotReady(f"{argv[0]!r} is not installed", hint="install the package e2fsprogs")
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    # e2fsck says 1 when it has mended something.
-    if done.returncode > (argv[0] == "e2fsck"):
-        raise CommandFailed(argv, done.returncode, done.stderr.decode(errors="replace"))
+def _measure_other_ways(
+    context: Context, variant: Variant, directory: Path, measured: Measured
+) -> None:
+    """What a copy of the largest work seed would take; a reflink where files can share blocks."""
+    seed = Path(context.call(ShowImage(variant.image)).path) / "work-seed.ext4"
+    copy = directory / "copy"
+    for name, options in (
+        ("sparse copy", ("--sparse=always", "--reflink=never")),
+        ("reflink", ("--reflink=always",)),
+    ):
+        begun = time.perf_counter()
+        try:
+            run_tool("cp", *options, str(seed), str(copy))
+        except CommandFailed:
+            context.note(f"no {name} at {directory.parent}")
+        else:
+            measured[f"instead of an overlay: {name}, {variant.home_mb} MB"].append(since(begun))
+        copy.unlink(missing_ok=True)
 
 
 COMMAND = Command(
     path=("bench", "images"),
-    summary="Measure images: building unchanged ones, registering, disks of several sizes.",
-    details="Makes copies of the default image of 0.5, 2 and 8 GiB below /var/tmp, registers them, "
-    "and creates a VM of each in turn. All of it is removed.",
+    summary="Measure images: building unchanged ones, registering, disks of new VMs.",
+    details="Makes copies of the default image of 0.5, 2 and 8 GiB and with 0, 100 and 400 MB in "
+    "/root below /var/tmp, registers them, and creates a VM of each in turn. All of it is removed. "
+    "Then tells whether the disks of a new VM take the same time whatever the image: within 20 %, "
+    "noise aside.",
     run=run,
     reply=Report,
     mutates=True,
