@@ -7,7 +7,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import msgspec
 
 from banger.actors.image_catalog import Catalog
 from banger.actors.image_orphans import REGISTERING
-from banger.host import assets, cpio, ext4, ext4_tree, kernel_file, sparse_tar
-from banger.host.ext4_extract import extract
+from banger.host import cpio, ext4, ext4_tree, kernel_file, sparse_tar
 from banger.host.image_files import KERNEL, MODULES, WORK_SEED, ImageFiles, host_file, problem_of
-from banger.kernel.errors import CommandFailed, Conflict, HostNotReady, NotFound, UsageError
+from banger.host.work_seed import make_seed
+from banger.kernel.errors import Conflict, HostNotReady, NotFound, UsageError
 from banger.kernel.message import Request
 from banger.model.image import HostFile, ImageRecord, RegisterOutcome, Registration
 from banger.model.sizes import show_size
@@ -70,7 +69,7 @@ def register(catalog: Catalog, request: RegisterImage) -> RegisterOutcome:
             if request.work_seed:
                 _copy(Path(request.work_seed), partial / WORK_SEED)
             else:
-                _make_seed(Path(request.rootfs), partial)
+                make_seed(Path(request.rootfs), partial)
             record = ImageRecord(
                 id=image_id,
                 name=request.name,
@@ -144,26 +143,6 @@ def _check_seed(path: Path) -> None:
             )
     finally:
         os.close(file)
-
-
-def _make_seed(root: Path, directory: Path) -> None:
-    """The work seed of what is in the file system's /root."""
-    home, made = directory / "home", directory / WORK_SEED
-    file = ext4.open_image(root)
-    try:
-        extract(ext4_tree.Tree(file, ext4.read_superblock(file, root)), "/root", home)
-    except ValueError as error:
-        raise UsageError(
-            f"{root}: no work seed can be made of its /root: {error}",
-            hint="give one with --work-seed",
-        ) from None
-    finally:
-        os.close(file)
-    argv = [str(assets.work_seed_program()), str(home), str(made)]
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise CommandFailed(argv, done.returncode, done.stderr.decode(errors="replace"))
-    shutil.rmtree(home)
 
 
 def _kernel_source(catalog: Catalog, request: RegisterImage) -> ImageRecord | None:

@@ -1,11 +1,12 @@
 """Copies a directory out of an ext4 file system that is not mounted, and may be hostile.
 
-Regular files, directories and links with owner and mode; no device, no extended attribute.
+Regular files, directories and links with owner, mode and extended attributes; no device.
 Nothing is written outside of the target: names are checked, links are made, not followed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from banger.host.ext4_tree import Inode, Tree
 
 ENTRIES_MAX = 100_000
+_OF_ROOT = ("trusted.", "security.capability")
 BYTES_MAX = 1 << 30
 """Of all files by their sizes, holes included."""
 DEPTH_MAX = 64
@@ -45,7 +47,7 @@ class _Extraction:
             if b"/" in name or b"\0" in name or not name:
                 raise ValueError(f"a file is called {name!r}")
             self._entry(child, target / os.fsdecode(name), depth)
-        _dress(inode, target)
+        self._dress(inode, target)
 
     def _entry(self, inode: Inode, path: Path, depth: int) -> None:
         if stat.S_ISDIR(inode.mode):
@@ -61,10 +63,22 @@ class _Extraction:
                 raise ValueError(f"more than {BYTES_MAX >> 20} MiB in one home")
             with path.open("xb") as file:
                 self._tree.copy(inode, file.fileno())
-            _dress(inode, path)
+            self._dress(inode, path)
+
+    def _dress(self, inode: Inode, path: Path) -> None:
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.chown(path, inode.uid, inode.gid)
+        path.chmod(stat.S_IMODE(inode.mode))
+        for name, value in self._tree.attributes(inode).items():
+            # Labels of security modules are the host's affair.
+            if name.startswith("user.") or (is_root and name.startswith(_OF_ROOT)):
+                _set_attribute(path, name, value)
 
 
-def _dress(inode: Inode, path: Path) -> None:
-    if os.geteuid() == 0:
-        os.chown(path, inode.uid, inode.gid)
-    path.chmod(stat.S_IMODE(inode.mode))
+def _set_attribute(path: Path, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(path, name, value, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:  # a tmpfs
+            raise

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 
 import msgspec
 
+from banger.host import ext4_xattr
 from banger.host.ext4 import Superblock
 
 ROOT_INODE = 2
 LINKS_MAX = 40
 DIRECTORY_BYTES_MAX = 4 << 20
 DEPTH_MAX = 5
-READ_BYTES_MAX = 64 << 20
+READ_BYTES_MAX = 256 << 20
 
 _EXTENTS_FLAG, _INLINE_DATA_FLAG = 0x80000, 0x10000000
 _EXTENT_MAGIC = 0xF30A
@@ -101,6 +102,17 @@ class Tree:
             self._copy(physical * self._super.block_bytes, size, target, at)
         os.ftruncate(target, inode.size)
 
+    def attributes(self, inode: Inode) -> dict[str, bytes]:
+        """Extended attributes by name: user, trusted, security."""
+        data = self._read(self._place(inode.number), self._super.inode_bytes)
+        found = dict(ext4_xattr.of_inode(data))
+        (low,) = struct.unpack_from("<I", data, 0x68)
+        (high,) = struct.unpack_from("<H", data, 0x76)
+        if block := low | high << 32:
+            size = self._super.block_bytes
+            found |= dict(ext4_xattr.of_block(self._read(block * size, size)))
+        return found
+
     def entries(self, directory: Inode) -> Iterator[tuple[bytes, Inode]]:
         """What is in a directory, without itself and its parent."""
         for name, number in self._names(directory):
@@ -132,7 +144,8 @@ class Tree:
                 yield data[at + 8 : at + 8 + min(name_length, length - 8)], int(number)
             at += length
 
-    def _inode(self, number: int) -> Inode:
+    def _place(self, number: int) -> int:
+        """Where an inode begins."""
         sb = self._super
         if not 0 < number <= sb.inodes:
             raise ValueError(f"inode {number} of {sb.inodes}")
@@ -144,7 +157,10 @@ class Tree:
         (table,) = struct.unpack_from("<I", descriptor, 0x8)
         if sb.descriptor_bytes >= 64:
             table |= struct.unpack_from("<I", descriptor, 0x28)[0] << 32
-        data = self._read(table * sb.block_bytes + index * sb.inode_bytes, 128)
+        return int(table * sb.block_bytes + index * sb.inode_bytes)
+
+    def _inode(self, number: int) -> Inode:
+        data = self._read(self._place(number), 128)
         mode, uid, size = struct.unpack_from("<HHI", data)
         (gid,) = struct.unpack_from("<H", data, 0x18)
         uid_high, gid_high = struct.unpack_from("<HH", data, 0x78)

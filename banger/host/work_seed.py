@@ -1,7 +1,7 @@
 """Work seeds: the small ext4 that each VM's ``/root`` begins as. One beside each image.
 
-A recipe makes it. For an image that was built without one it is made here, from ``/root`` of
-the image's disk, which is read without mounting it.
+A recipe makes it. For an image that has none it is made here, from ``/root`` of the image's
+disk, which is read without mounting it and may be hostile.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from banger.host import assets
-from banger.kernel.errors import CommandFailed, HostNotReady
+from banger.host import assets, ext4, ext4_tree
+from banger.host.ext4_extract import extract
+from banger.kernel.errors import CommandFailed, UsageError
 
 NAME = "work-seed.ext4"
-DEADLINE_S = 120
 
 
 def find_seed(image: Path) -> Path | None:
@@ -24,44 +24,27 @@ def find_seed(image: Path) -> Path | None:
     return seed if seed.is_file() else None
 
 
-def make_seed(image: Path) -> Path:
-    """Make the seed of an image of our own from its root disk. Blocks for a second or two.
+def make_seed(root: Path, directory: Path) -> Path:
+    """Make the seed in ``directory`` of the root file system. Blocks for a second or two.
 
-    Only for disks that a recipe here has made: debugfs believes the names it reads. Raises
-    `HostNotReady` and `CommandFailed`; leaves nothing then.
+    Raises `UsageError` for one that is damaged or has too large a home, `CommandFailed`,
+    OSError; leaves nothing then.
     """
-    with tempfile.TemporaryDirectory(dir=image, prefix=".seed-") as scratch:
-        directory, made = Path(scratch, "root"), Path(scratch, NAME)
-        _run("debugfs", "-R", f"rdump /root {scratch}", str(image / "root.ext4"))
-        if not directory.is_dir():
-            directory.mkdir(mode=0o700)
-        _copy_attributes(image / "root.ext4", directory)
-        _run(str(assets.work_seed_program()), str(directory), str(made))
-        made.replace(image / NAME)
-    return image / NAME
-
-
-def _copy_attributes(disk: Path, directory: Path) -> None:
-    """The extended attributes, which rdump leaves out."""
-    for path in [directory, *directory.rglob("*")]:
-        inside = "/root" / path.relative_to(directory)
-        listed = _run("debugfs", "-R", f'ea_list "{inside}"', str(disk))
-        names = [line.split(" (")[0].strip() for line in listed.splitlines() if " (" in line]
-        for name in names:
-            with tempfile.NamedTemporaryFile() as value:
-                _run("debugfs", "-R", f'ea_get -f {value.name} "{inside}" {name}', str(disk))
-                os.setxattr(path, name, Path(value.name).read_bytes(), follow_symlinks=False)
-
-
-def _run(*argv: str) -> str:
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, errors="replace", timeout=DEADLINE_S, check=False
-        )
-    except FileNotFoundError:
-        raise HostNotReady(
-            f"{argv[0]} is not installed", hint="install the Debian package e2fsprogs"
-        ) from None
-    if done.returncode != 0:
-        raise CommandFailed(argv, done.returncode, done.stderr)
-    return done.stdout
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".seed-") as scratch:
+        home, made = Path(scratch, "root"), Path(scratch, NAME)
+        file = ext4.open_image(root)
+        try:
+            extract(ext4_tree.Tree(file, ext4.read_superblock(file, root)), "/root", home)
+        except ValueError as error:
+            raise UsageError(
+                f"{root}: no work seed can be made of its /root: {error}",
+                hint="register an image with --work-seed, or make VMs with --no-work-disk",
+            ) from None
+        finally:
+            os.close(file)
+        argv = [str(assets.work_seed_program()), str(home), str(made)]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if done.returncode != 0:
+            raise CommandFailed(argv, done.returncode, done.stderr.decode(errors="replace"))
+        made.replace(directory / NAME)
+    return directory / NAME

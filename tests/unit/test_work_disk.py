@@ -11,11 +11,13 @@ import pytest
 
 from banger.capabilities import CommandCall, UsageError
 from banger.capabilities.builtin.work import WorkDisk, WorkOptions
-from banger.host import assets, qcow2, work_seed
+from banger.host import assets, ext4, ext4_tree, qcow2, work_seed
 from banger.kernel.errors import IllegalState, NotFound
 from banger.testing import FakeDaemon, conformance, life
 
 GIB = 1 << 30
+CAP_NET_RAW = bytes.fromhex("0100000200200000000000000000000000000000")
+"""As setcap writes it (``struct vfs_cap_data``)."""
 ENABLED = {"enabled": True, "size": "8G"}
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="keeping owners needs root")
@@ -32,8 +34,12 @@ def filled(directory: Path) -> Path:
     (home / "link").symlink_to(".profile")
     (home / ".config/deep/empty").touch()
     os.setxattr(home / ".profile", "user.note", b"kept \0 whole")
+    os.setxattr(home / ".config", "user.large", b"x" * 600)
+    os.setxattr(home / ".config", "user.a -f /tmp/b", b"an odd name")
     if os.geteuid() == 0:
         os.chown(home / ".config/deep/empty", 1234, 4321)
+        os.setxattr(home / ".config/deep/empty", "trusted.note", b"root's")
+        os.setxattr(home / ".config/deep/empty", "security.capability", CAP_NET_RAW)
     return home
 
 
@@ -56,6 +62,18 @@ def test_a_seed_is_small_and_sound(tmp_path: Path) -> None:
     assert 'user.note (12) = "kept \\000 whole"' in debugfs(seed, "ea_list /.profile")
 
 
+def attributes_of(disk: Path) -> dict[str, dict[str, bytes]]:
+    """The extended attributes of some of what `filled` has made."""
+    file = ext4.open_image(disk)
+    try:
+        tree = ext4_tree.Tree(file, ext4.read_superblock(file, disk))
+        paths = ("/", "/.profile", "/link", "/.config", "/.config/deep/empty")
+        inodes = {path: tree.find(path) for path in paths}
+        return {path: tree.attributes(inode) for path, inode in inodes.items() if inode}
+    finally:
+        os.close(file)
+
+
 @needs_root
 def test_the_slow_way_gives_the_same(tmp_path: Path) -> None:
     """A seed made from the image's disk holds what one made from the tree holds."""
@@ -70,7 +88,7 @@ def test_the_slow_way_gives_the_same(tmp_path: Path) -> None:
     home.rename(tree / "root")
     argv = ["mkfs.ext4", "-q", "-d", str(tree), str(image / "root.ext4")]
     subprocess.run(argv, check=True, capture_output=True)
-    made = work_seed.make_seed(image)
+    made = work_seed.make_seed(image / "root.ext4", image)
     assert made == work_seed.find_seed(image)
     assert sorted(path.name for path in image.iterdir()) == ["root.ext4", work_seed.NAME]
 
@@ -83,8 +101,14 @@ def test_the_slow_way_gives_the_same(tmp_path: Path) -> None:
 
     assert content(made, "a") == content(wanted, "b")
     assert (tmp_path / "a/odd name\n'\"").read_bytes() == b"\0\xff" * 5000
-    for attribute in ("/.profile", "/link"):
-        assert debugfs(made, f"ea_list {attribute}") == debugfs(wanted, f"ea_list {attribute}")
+    attributes = attributes_of(made)
+    assert attributes == attributes_of(wanted)
+    assert attributes["/.profile"] == {"user.note": b"kept \0 whole"}
+    assert attributes["/.config"] == {"user.large": b"x" * 600, "user.a -f /tmp/b": b"an odd name"}
+    assert attributes["/.config/deep/empty"] == {
+        "trusted.note": b"root's",
+        "security.capability": CAP_NET_RAW,
+    }
 
 
 def test_an_image_without_a_home(tmp_path: Path) -> None:
@@ -93,7 +117,7 @@ def test_an_image_without_a_home(tmp_path: Path) -> None:
     image.mkdir()
     argv = ["mkfs.ext4", "-q", "-d", str(tree), str(image / "root.ext4"), "16M"]
     subprocess.run(argv, check=True, capture_output=True)
-    assert "Mode:  0700" in debugfs(work_seed.make_seed(image), "stat /")
+    assert "Mode:  0700" in debugfs(work_seed.make_seed(image / "root.ext4", image), "stat /")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ class WorkDisk(Capability[WorkOptions]):
         seed = work_seed.find_seed(image)
         if seed is None:
             step.progress("the image has no work seed; making it, once")
-            seed = await trio.to_thread.run_sync(work_seed.make_seed, image)
+            seed = await trio.to_thread.run_sync(work_seed.make_seed, image / "root.ext4", image)
         return seed
 
     @command(
