@@ -211,6 +211,13 @@ class Connection:
         except wire.BAD_BYTES as error:
             raise BangerError(f"the daemon sent what is not a message: {error}") from error
 
+    def detach(self) -> socket.socket:
+        """The socket itself, for a loop that reads and writes it; this object is then done for.
+
+        Only for a connection on which nothing was called yet.
+        """
+        return self._socket
+
     def _loss(self) -> BangerError:
         self._lost = True
         if self._cancelled:

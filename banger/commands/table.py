@@ -68,6 +68,7 @@ MODULES = {
     ("stack", "show"): "banger.stack.show_command",
     ("stack", "down"): "banger.stack.down_command",
     ("run",): "banger.batch.command",
+    ("tui",): "banger.tui.command",
     ("doctor",): "doctor",
     ("help",): "banger.cli.help",
     ("schema",): "banger.cli.schema",

@@ -35,11 +35,15 @@ class Terminal:
         while (match := re.search(pattern, self.seen)) is None:
             left = deadline - time.monotonic()
             assert left > 0, f"{pattern!r} did not come; seen: {self.seen!r}"
-            if select.select([self._master], [], [], left)[0]:
-                data = os.read(self._master, 65536)
-                self.seen += data.decode(errors="replace")
+            self.seen += self.read(left)
         self.seen = self.seen[match.end() :]
         return match
+
+    def read(self, seconds: float) -> str:
+        """What comes first within this time; "" when nothing does."""
+        if not select.select([self._master], [], [], seconds)[0]:
+            return ""
+        return os.read(self._master, 65536).decode(errors="replace")
 
     def resize(self, rows: int, columns: int) -> None:
         _set_size(self._master, rows, columns)
