@@ -17,18 +17,19 @@
 enum { DEPTH_LIMIT = 16, ID_LENGTH = 32 };
 
 /* Directories, and what in them is forgotten. */
-static const struct secret { const char *directory, *pattern; } secrets[] = {
-	{ "/etc/ssh", "ssh_host_*key*" },
-	{ "/etc/dropbear", "dropbear_*_host_key" },
-	{ "/run", "machine-id" },
-	{ "/var/lib/systemd", "random-seed" },
-	{ "/var/lib/systemd", "credential.secret" },
-	{ "/var/lib/urandom", "random-seed" },
-	{ "/var/lib/seedrng", "seed.*" },
-	{ "/var/lib", "random-seed" },
-	{ "/var/lib/misc", "random-seed" },
+static const struct secret { const char *directory, *pattern; bool emptied; } secrets[] = {
+	/* Empty ones count as missing for `ssh-keygen -A`, and can be written into. */
+	{ "/etc/ssh", "ssh_host_*key*", true },
+	{ "/etc/dropbear", "dropbear_*_host_key", false },
+	{ "/run", "machine-id", false },
+	{ "/var/lib/systemd", "random-seed", false },
+	{ "/var/lib/systemd", "credential.secret", false },
+	{ "/var/lib/urandom", "random-seed", false },
+	{ "/var/lib/seedrng", "seed.*", false },
+	{ "/var/lib", "random-seed", false },
+	{ "/var/lib/misc", "random-seed", false },
 	/* Where journald is in the kernel's messages: its successor is to read them from the start. */
-	{ "/run/systemd/journal", "kernel-seqnum" },
+	{ "/run/systemd/journal", "kernel-seqnum", false },
 };
 
 static int note(int error, int another)
@@ -65,7 +66,16 @@ static int remove_entry(int parent, const char *name, int depth)
 	return note(error, unlinkat(parent, name, AT_REMOVEDIR) < 0 ? errno : 0);
 }
 
-static int remove_matching(const char *path, const char *pattern)
+static int empty_file(int parent, const char *name)
+{
+	int fd = openat(parent, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int error = fd < 0 ? errno : ftruncate(fd, 0) < 0 ? errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
+static int forget_matching(const char *path, const char *pattern, bool emptied)
 {
 	int error = 0, fd = rootpath_open(path, O_RDONLY | O_DIRECTORY);
 	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
@@ -77,7 +87,8 @@ static int remove_matching(const char *path, const char *pattern)
 	}
 	for (struct dirent *entry; (entry = readdir(directory));)
 		if (fnmatch(pattern, entry->d_name, FNM_PERIOD) == 0)
-			error = note(error, remove_entry(dirfd(directory), entry->d_name, 0));
+			error = note(error, emptied && empty_file(dirfd(directory), entry->d_name) == 0 ? 0 :
+				     remove_entry(dirfd(directory), entry->d_name, 0));
 	closedir(directory);
 	return error;
 }
@@ -100,10 +111,10 @@ static int empty_machine_id(void)
 {
 	if (is_guest())
 		umount2("/etc/machine-id", MNT_DETACH);
-	int fd = rootpath_open("/etc/machine-id", O_WRONLY | O_NOFOLLOW);
-	int error = fd < 0 ? errno : ftruncate(fd, 0) < 0 ? errno : 0;
-	if (fd >= 0)
-		close(fd);
+	int etc = rootpath_open("/etc", O_PATH | O_DIRECTORY);
+	int error = etc < 0 ? errno : empty_file(etc, "machine-id");
+	if (etc >= 0)
+		close(etc);
 	return note(0, error);
 }
 
@@ -115,10 +126,11 @@ int forget_identity(void)
 	/* A journal's namespace is named behind the id. */
 	snprintf(journals, sizeof journals, "%s*", id);
 	if (*id) {
-		error = note(error, remove_matching("/run/log/journal", journals));
-		error = note(error, remove_matching("/var/log/journal", journals));
+		error = note(error, forget_matching("/run/log/journal", journals, false));
+		error = note(error, forget_matching("/var/log/journal", journals, false));
 	}
 	for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
-		error = note(error, remove_matching(secrets[i].directory, secrets[i].pattern));
+		error = note(error, forget_matching(secrets[i].directory, secrets[i].pattern,
+						    secrets[i].emptied));
 	return note(error, empty_machine_id());
 }

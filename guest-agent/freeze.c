@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "boot_id.h"
 #include "clock.h"
 #include "forget.h"
 #include "guest.h"
@@ -39,6 +40,7 @@ static const char *read_timeout(struct buffer *body, int64_t *timeout_ms)
 /* What runs on would write the template's identity anew. */
 static void stop_services(void)
 {
+	boot_id_cover();
 	if (strcmp(guest_init(), "systemd") != 0)
 		return;
 	timers_park(clock_ms() + TIMERS_PATIENCE_MS);

@@ -66,8 +66,6 @@ uint64_t memory_zero_free(void)
 {
 	int ends[2], status;
 	uint64_t taken = 0;
-	set("/proc/sys/vm/drop_caches", "3");
-	set("/proc/sys/vm/compact_memory", "1");
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return 0;
 	pid_t pid = fork();

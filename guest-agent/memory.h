@@ -7,7 +7,6 @@
  * nothing when the host takes no such reports. From a process of its own: returns at once. */
 void memory_give_back(void);
 
-/* Drops caches and fills the memory that is then free with zeros, but for what the kernel must keep at
- * hand. Returns the number of bytes so filled. */
+/* Fills the memory that is free with zeros, but for what the kernel must keep at hand. Returns the number of bytes so filled. */
 uint64_t memory_zero_free(void);
 #endif

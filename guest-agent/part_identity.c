@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base64.h"
+#include "boot_id.h"
 #include "guest.h"
 #include "parts.h"
 #include "rootpath.h"
@@ -72,39 +73,13 @@ void part_machine_id(const struct json *root, const struct json *value, struct r
 		rootpath_write("/var/lib/dbus/machine-id", line, 33, 0444, system_owner());
 }
 
-static bool is_uuid(const struct json *value)
-{
-	static const char shape[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-	bool good = value->type == JSON_STRING && value->length == sizeof shape - 1;
-	for (size_t i = 0; good && i < sizeof shape - 1; i++)
-		good = shape[i] == '-' ? value->text[i] == '-' :
-			value->text[i] && strchr("0123456789abcdef", value->text[i]);
-	return good;
-}
-
-/* The kernel keeps its own to itself until a reboot, so another is laid over it. */
 void part_boot_id(const struct json *root, const struct json *value, struct report *report)
 {
 	(void)root;
-	static const char kernels[] = "/proc/sys/kernel/random/boot_id", ours[] = "/run/banger/boot_id";
-	char line[38];
-	struct stat mine, shown;
-	if (!is_uuid(value)) {
-		report_fail(report, EINVAL, "not a UUID in lower case");
-		return;
-	}
-	snprintf(line, sizeof line, "%s\n", value->text);
-	mkdir("/run/banger", 0755);
-	/* In place: once it lies over the kernel's, there is never a moment without it. */
-	int fd = open(ours, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0444);
-	int error = fd < 0 || pwrite(fd, line, 37, 0) != 37 || fstat(fd, &mine) < 0 ? errno : 0;
-	if (!error && (stat(kernels, &shown) < 0 || shown.st_dev != mine.st_dev ||
-		       shown.st_ino != mine.st_ino) && mount(ours, kernels, NULL, MS_BIND, NULL) < 0)
-		error = errno;
+	int error = value->type == JSON_STRING ? boot_id_set(value->text) : EINVAL;
 	if (error)
-		report_fail(report, error, "%s: %s", kernels, strerror(error));
-	if (fd >= 0)
-		close(fd);
+		report_fail(report, error, "boot id: %s", error == EINVAL ? "not a UUID in lower case" :
+			    strerror(error));
 }
 
 void part_entropy(const struct json *root, const struct json *value, struct report *report)

@@ -28,7 +28,7 @@ int draft_begin(struct draft *draft, int directory, const char *leaf);
 int draft_commit(struct draft *draft, mode_t mode, struct owner owner);
 void draft_abandon(struct draft *draft);
 
-/* Writes a whole file atomically, replacing a symlink. Parents are made. 0 or an errno. */
+/* Writes a whole file, replacing a symlink; never seen in parts. Parents are made. 0 or an errno. */
 int rootpath_write(const char *path, const void *data, size_t length, mode_t mode,
 		   struct owner owner);
 /* write(2) until all is written. 0 or an errno. */

@@ -235,3 +235,25 @@ def test_large_file(guest: AgentClient, root: Path) -> None:
     data = os.urandom(2 * 1024 * 1024)
     assert configure(guest, files=[file("/big", data)]).status == 200
     assert (root / "big").read_bytes() == data
+
+
+def test_a_small_file_that_fits_is_written_into(guest: AgentClient, root: Path) -> None:
+    path = root / "there"
+    path.write_bytes(b"a longer text")
+    path.chmod(0o640)
+    inode = path.stat().st_ino
+    assert configure(guest, files=[file("/there", b"short", mode=0o640)]).status == 200
+    assert (path.read_bytes(), path.stat().st_ino) == (b"short", inode)
+
+
+def test_a_file_that_does_not_fit_is_replaced(guest: AgentClient, root: Path) -> None:
+    path, other = root / "there", root / "other"
+    other.write_bytes(b"other's")
+    other.chmod(0o640)
+    path.hardlink_to(other)
+    assert configure(guest, files=[file("/there", b"new", mode=0o640)]).status == 200
+    assert (path.read_bytes(), other.read_bytes()) == (b"new", b"other's")
+    inode = path.stat().st_ino
+    assert configure(guest, files=[file("/there", b"new", mode=0o600)]).status == 200
+    assert path.stat().st_ino != inode
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -11,9 +11,8 @@ from tests.agent.conftest import StartAgent
 
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 OTHER_ID = "f" * 32
+EMPTIED = ["etc/machine-id", "etc/ssh/ssh_host_ed25519_key", "etc/ssh/ssh_host_ed25519_key.pub"]
 FORGOTTEN = [
-    "etc/ssh/ssh_host_ed25519_key",
-    "etc/ssh/ssh_host_ed25519_key.pub",
     "etc/dropbear/dropbear_rsa_host_key",
     "var/lib/systemd/random-seed",
     "var/lib/systemd/credential.secret",
@@ -35,7 +34,7 @@ KEPT = [
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     root = tmp_path / "root"
-    for name in (*FORGOTTEN, *KEPT):
+    for name in (*EMPTIED, *FORGOTTEN, *KEPT):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
@@ -61,8 +60,8 @@ def freeze(guest: AgentClient) -> None:
 
 def test_a_template_forgets_who_it_was_and_nothing_else(guest: AgentClient, root: Path) -> None:
     freeze(guest)
-    assert files(root) == {*KEPT, "etc/machine-id"}
-    assert (root / "etc/machine-id").read_bytes() == b""
+    assert files(root) == {*KEPT, *EMPTIED}
+    assert {name for name in files(root) if (root / name).read_bytes() == b""} == set(EMPTIED)
     assert not (root / f"var/log/journal/{MACHINE_ID}").exists()
 
 
@@ -70,7 +69,7 @@ def test_a_guest_without_an_identity_is_frozen_too(guest: AgentClient, root: Pat
     (root / "etc/machine-id").unlink()
     freeze(guest)
     kept = {name for name in FORGOTTEN if MACHINE_ID in name}
-    assert files(root) == {*KEPT, *kept}
+    assert files(root) == {*KEPT, *EMPTIED[1:], *kept}
     freeze(guest)
 
 
@@ -88,6 +87,7 @@ def test_links_out_of_the_root_are_not_followed(
     (root / "etc/ssh").symlink_to(outside)
     freeze(guest)
     assert files(outside) == {f"{MACHINE_ID}/system.journal", "ssh_host_rsa_key"}
+    assert (outside / "ssh_host_rsa_key").read_text() == "mine"
     assert not (root / "run/log/journal" / MACHINE_ID).exists()
 
 
