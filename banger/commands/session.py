@@ -19,6 +19,8 @@ class Session:
     def __init__(self) -> None:
         self.paths = Paths.here()
         self._lock = threading.Lock()
+        self._connecting = threading.Lock()
+        """Many commands that begin together must not each start a daemon."""
         self._idle: list[Connection] = []
         self._daemon_pid: int | None = None
         self._interface: Interface | None = None
@@ -39,7 +41,8 @@ class Session:
         """A connection with nothing under way; the daemon is started when none runs."""
         connection = self._take_idle()
         if connection is None:
-            connection = connect_or_start(self.paths)
+            with self._connecting:
+                connection = connect_or_start(self.paths)
             with self._lock:
                 if self._daemon_pid not in (None, connection.hello.pid):
                     self._interface = None
