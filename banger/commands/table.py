@@ -62,6 +62,7 @@ MODULES = {
     ("config", "show"): "config_show",
     ("bench", "create"): "bench_create",
     ("bench", "images"): "bench_images",
+    ("bench", "shell"): "banger.bench.shell",
     ("events",): "events",
     ("apply",): "banger.stack.apply_command",
     ("stack", "list"): "banger.stack.list_command",

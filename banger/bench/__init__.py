@@ -1,0 +1,1 @@
+"""Benches of the faces: they use all of them."""
