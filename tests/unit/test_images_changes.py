@@ -125,6 +125,29 @@ async def test_records_of_the_first_version(images: Installation) -> None:
     assert (await images.outcome()).built
 
 
+async def test_two_builds_of_one_recipe_at_once(images: Installation) -> None:
+    """Under two names both are built; under one name the second is told of the first."""
+    images.recipe(f"{GOOD}\nsleep 0.3")
+    built: list[str] = []
+    refused: list[Conflict] = []
+
+    async def build(name: str) -> None:
+        try:
+            built.append((await images.outcome(name)).image.name)
+        except Conflict as error:
+            refused.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for name in ("one", "two", "one"):
+            nursery.start_soon(build, name)
+    assert sorted(built) == ["one", "two"]
+    (error,) = refused
+    assert "image 'one' is being built since" in error.message
+    views = {view.name: view for view in await images.ref.ask(ListImages())}
+    assert views["one"].key == views["two"].key
+    assert views["one"].path != views["two"].path
+
+
 # --- the default ---
 
 
