@@ -23,8 +23,16 @@ _SPECIAL = re.compile(r"([^A-Za-z0-9_@%+=:,./~-])")
 
 
 def run(context: Context, *, shell: str, breaks: str, words: tuple[str, ...]) -> None:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+    try:
+        _run(context, shell=shell, breaks=breaks, words=words)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _run(context: Context, *, shell: str, breaks: str, words: tuple[str, ...]) -> None:
     line = _words_of_line(words[0]) if shell == "bash" else list(words)
     *before, word = line or [""]
     try:
