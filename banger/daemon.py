@@ -32,11 +32,14 @@ from banger.actors.images import Images
 from banger.actors.keys import Keys
 from banger.actors.plugin_host import Daemon, PluginHost
 from banger.actors.plugin_services import PluginServices
+from banger.actors.seed_shelf import Shelf, seed_store
+from banger.actors.seeds import Seeds
 from banger.actors.services import Services
 from banger.actors.tap_pool import Dismantle, GetNetwork, Holding, ListUnknown, TapPool
 from banger.api.backend import Backend
 from banger.api.dispatch import handle
 from banger.capabilities import guard
+from banger.capabilities.builtin.work import WorkOptions
 from banger.capabilities.interface import interface, setting_rows
 from banger.capabilities.loader import Installed, find_capabilities
 from banger.capabilities.recipes import find_builder
@@ -150,10 +153,22 @@ async def _run_daemon(
         parts.registry = registry
         nursery.start_soon(guard.keep_wound, wind)
         plugin_services = PluginServices(nursery, registry, parts)
+        seeds = supervisor.start(
+            "seeds",
+            lambda: Seeds(
+                Shelf(seed_store(paths.seeds), vms=vm_records),
+                driver,
+                paths,
+                bus,
+                work_bytes=_work_bytes(settings),
+                enabled=settings.text("vm.warm_seeds") == "auto",
+            ),
+        )
         services = Services(
             store=vms,
             driver=driver,
             taps=taps.ref,
+            seeds=seeds.ref,
             bus=bus,
             paths=paths,
             capabilities=registry,
@@ -171,6 +186,7 @@ async def _run_daemon(
             fleet=fleet.ref,
             images=image_actor.ref,
             taps=taps.ref,
+            seeds=seeds.ref,
             capabilities=registry,
             doctor=DoctorContext(
                 settings=settings,
@@ -212,6 +228,14 @@ async def _run_daemon(
     for child in failed:
         # Without it the daemon is of no use; whoever starts it again starts afresh.
         raise BangerError(f"{child.ref.name} crashed too often, at last with {child.failure!r}")
+
+
+def _work_bytes(settings: Settings) -> int:
+    """What most work disks have; what is wrong with the setting the capability says."""
+    try:
+        return WorkOptions(size=settings.text("capabilities.work.size")).size_bytes
+    except (KeyError, ValueError):
+        return WorkOptions().size_bytes
 
 
 async def _pin_unknown(taps: Ref, firewall: Ref) -> None:
@@ -315,6 +339,7 @@ def _make_directories(paths: Paths) -> None:
     make_private(paths.state)
     paths.vms.mkdir(exist_ok=True, mode=0o700)
     paths.images.mkdir(parents=True, exist_ok=True, mode=0o755)
+    paths.seeds.mkdir(exist_ok=True, mode=0o700)
 
 
 def _start_logging(paths: Paths, level: str, *, foreground: bool) -> None:

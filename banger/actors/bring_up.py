@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import stat
+import logging
+import os
+import time
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
+from banger.actors.guest_start import AGENT_DEADLINE_S, WARM_DEADLINE_S, GuestStart
+from banger.actors.seeds import DropSeed, FindSeed, Seed, WantSeed
 from banger.actors.services import Services
 from banger.actors.tap_pool import (
     AcquireAddress,
@@ -19,28 +23,27 @@ from banger.actors.tap_pool import (
     ReleaseTap,
     TapLease,
 )
+from banger.actors.vmm_watch import VmmWatch
 from banger.capabilities.guest import GuestBuilder
 from banger.capabilities.hooks import Hooks, Undo, undo_all
 from banger.capabilities.host import Vm
-from banger.guest import agent
-from banger.guest.link import AgentLink
-from banger.host import assets, cpio, qcow2
+from banger.host import qcow2
 from banger.host.image_files import ImageFiles, usable_files
-from banger.kernel.errors import ConnectionLost, TimedOut, VmmError
+from banger.host.initramfs import write_initramfs
+from banger.host.seed_files import SeedFiles
+from banger.kernel.errors import BangerError, GuestError
 from banger.kernel.stages import Stage
+from banger.model.guest import GuestConfig
 from banger.model.machine import Card, DiskFormat, Drive
+from banger.model.seed import TEMPLATE_MAC, SeedOrder
 from banger.model.vm import VmRecord
-from banger.vmm.base import Machine, MachinePlan
+from banger.vmm.base import Machine, MachinePlan, Ram
 
-T = TypeVar("T")
-
-AGENT_DEADLINE_S = 120.0
-"""An emulated guest on a busy host is slow; a healthy one answers after about three seconds."""
-
-ENDING_S = 2.0
-"""How long after its connections a VMM that ends may take to be gone."""
+log = logging.getLogger(__name__)
 
 ROOT_SERIAL = "root"
+WORK_SERIAL = "work"
+ENTROPY_BYTES = 64
 
 
 class BringUp:
@@ -54,20 +57,21 @@ class BringUp:
         hooks: Hooks,
         seen: Callable[[VmRecord, TapLease | None], Vm],
         attend: Callable[[Machine], Awaitable[None]],
-        guest_ended: Callable[[], Awaitable[str]],
+        vmm: VmmWatch,
     ) -> None:
-        """``seen`` makes the VM as hooks see it; ``attend`` puts a launched machine under
-        watch; ``guest_ended`` waits for its end."""
+        """``seen`` makes the VM as hooks see it; ``attend`` puts a launched machine under the
+        watch of ``vmm``."""
         self.record = record
-        self.machine: Machine | None = None
-        self.link: AgentLink | None = None
         self._services = services
+        self.guest = GuestStart(services.driver, self.runtime, vmm=vmm, attend=attend)
         self._hooks = hooks
         self._seen = seen
         self._undo: list[Undo] = []
         self._plan = GuestBuilder().build()
-        self._attend = attend
-        self._guest_ended = guest_ended
+        self._seed: Seed | None = None
+        """What the guest begins in; None: it is booted."""
+        self._wanted: SeedOrder | None = None
+        """What it could have begun in, had there been one."""
         self.lease: TapLease | None = None
         self.notes: tuple[str, ...] = ()
         self._image = ImageFiles.of(services.paths.images / record.image_id)
@@ -77,21 +81,30 @@ class BringUp:
             self._stage("admit", self._admit),
             self._stage("record", self._write_intent, self._remove_record),
             self._stage("address", self._take_address, self._return_address),
-            self._stage("root-disk", self._make_root_disk),
         ]
-        return stages + (self._running_stages() if start else [])
+        disk = self._stage("root-disk", self._make_root_disk)
+        if not start:
+            return [*stages, disk]
+        seed = self._stage("seed", self._find_seed)
+        return [*stages, *self._host_stages(), seed, disk, *self._guest_stages()]
 
     def start_stages(self) -> list[Stage[None]]:
-        return [self._stage("admit", self._admit), *self._running_stages()]
+        """Its disk is no seed's any more, so the guest is booted."""
+        admit = self._stage("admit", self._admit)
+        return [admit, *self._host_stages(), *self._guest_stages()]
 
-    def _running_stages(self) -> list[Stage[None]]:
+    def _host_stages(self) -> list[Stage[None]]:
         return [
             self._stage("tap", self._take_tap, self._return_tap),
             self._stage("prepare", self._prepare, self._undo_hooks),
             self._stage("guest-config", self._write_guest_config, self._remove_guest_config),
-            self._stage("vmm", self._launch, self._end_vmm),
+        ]
+
+    def _guest_stages(self) -> list[Stage[None]]:
+        return [
+            self._stage("vmm", self._launch, self.guest.end),
             self._stage("agent", self._await_agent),
-            self._stage("configure", self._check_configured),
+            self._stage("configure", self._configure),
             self._stage("started", self._tell_started),
         ]
 
@@ -151,12 +164,38 @@ class BringUp:
         self._image = await self._usable_image()
 
         def make() -> int:
-            size = self.record.spec.disk_bytes
-            qcow2.create_overlay(path, backing=str(self._image.root), virtual_size=size)
+            size, layers = self.record.spec.disk_bytes, self._layers
+            below, kind = (layers[-1], "qcow2") if layers else (self._image.root, "raw")
+            qcow2.create_overlay(path, backing=str(below), backing_format=kind, virtual_size=size)
             return path.stat().st_blocks * 512
 
         allocated = await run_blocking(make)
         return f"overlay, {allocated >> 10} KiB allocated"
+
+    def _drives(self) -> tuple[Drive, ...]:
+        """All of them, the root disk first."""
+        root = Drive(
+            ROOT_SERIAL,
+            root_disk(self.directory),
+            DiskFormat.OVERLAY,
+            base=self._image.root,
+            layers=self._layers,
+        )
+        if not self.record.seed_work:
+            return (root, *self._plan.drives)
+        base = SeedFiles.of(self._services.paths.seeds / self.record.seed).work
+        others = [
+            msgspec.structs.replace(drive, base=base) if drive.serial == WORK_SERIAL else drive
+            for drive in self._plan.drives
+        ]
+        return (root, *others)
+
+    @property
+    def _layers(self) -> tuple[Path, ...]:
+        """What lies between the root disk and the image's."""
+        if not self.record.seed:
+            return ()
+        return (SeedFiles.of(self._services.paths.seeds / self.record.seed).root,)
 
     # --- what it has while it runs ---
 
@@ -177,46 +216,104 @@ class BringUp:
 
     async def _tell_started(self) -> str:
         await self._hooks.started(self._vm, self.record.options, self._undo)
+        if self._wanted is not None:
+            await self._services.seeds.ask(WantSeed(self._wanted))
         return ""
 
     async def _write_guest_config(self) -> str:
         self._plan = self._hooks.contribute(self._vm, self.record.options)
-        config = self._plan.config
-
-        def write() -> int:
-            binary = assets.agent_binary().read_bytes()
-            parts: list[Path | bytes] = [
-                self._image.modules,
-                cpio.archive([cpio.Entry("init", stat.S_IFREG | 0o755, binary)]),
-                cpio.archive(
-                    [
-                        cpio.Entry("banger", stat.S_IFDIR | 0o755),
-                        cpio.Entry(
-                            "banger/guest.json", stat.S_IFREG | 0o600, msgspec.json.encode(config)
-                        ),
-                    ]
-                ),
-            ]
-            cpio.assemble_initramfs(initramfs(self.directory), parts)
-            return initramfs(self.directory).stat().st_size
-
-        return f"initramfs of {await run_blocking(write) >> 10} KiB"
+        path, modules = initramfs(self.directory), self._image.modules
+        # A guest that begins in a seed is told by its agent, but it may reboot.
+        size = await run_blocking(write_initramfs, path, modules, self._plan.config)
+        return f"initramfs of {size >> 10} KiB"
 
     async def _remove_guest_config(self) -> None:
         await run_blocking(lambda: initramfs(self.directory).unlink(missing_ok=True))
 
+    # --- the warm seed ---
+
+    async def _find_seed(self) -> str:
+        """Say whether the guest is booted or begins in a seed, and why."""
+        reason = self._why_cold()
+        if not reason:
+            plan, spec = self._plan, self.record.spec
+            order = SeedOrder(
+                image_id=self.record.image_id,
+                vcpus=spec.vcpus,
+                memory_mib=spec.memory_mib,
+                kernel_arguments=plan.kernel_arguments,
+                drives=tuple(drive.serial for drive in plan.drives),
+            )
+            found = await self._services.seeds.ask(FindSeed(order))
+            self._seed, reason = found.seed, found.reason
+            self._wanted = order if found.seed is None else None
+        if self._seed is None:
+            return f"cold: {reason}"
+        # Saved before the VMM starts: from then on the seed's disk can't be removed.
+        self.record = msgspec.structs.replace(self.record, seed=self._seed.id)
+        await run_blocking(self._lay_work_disk, self._seed)
+        return f"warm: {self._seed.id}"
+
+    def _why_cold(self) -> str:
+        """What of this VM has to be there while the guest boots; "" when nothing has."""
+        plan = self._plan
+        if plan.early_files:
+            return f"files of {', '.join(plan.early_files)} are read while the guest boots"
+        if plan.cards:
+            return f"it has {1 + len(plan.cards)} network cards"
+        others = [drive.serial for drive in plan.drives if drive.serial != WORK_SERIAL]
+        return f"it has a disk {others[0]!r}" if others else ""
+
+    async def _fall_back(self, problem: Exception, *, drop: bool) -> str:
+        """The seed was of no use: end what began in it, and boot the guest."""
+        assert self._seed is not None
+        seed, self._seed = self._seed, None
+        reason = str(problem) or "the guest did not answer"
+        log.warning("VM %s is booted, not begun in %s: %s", self.record.name, seed.id, reason)
+        await self.guest.end()
+        if drop:
+            await self._services.seeds.ask(DropSeed(seed.id, reason))
+        self.record = msgspec.structs.replace(self.record, seed="")
+        await run_blocking(self._lay_work_disk, None)
+        await run_blocking(root_disk(self.directory).unlink)
+        await self._make_root_disk()
+        await self._launch_guest()
+        return f"booted after all, the seed failed: {reason}"
+
+    def _lay_work_disk(self, seed: Seed | None) -> None:
+        """Make it anew: over the seed's, which needs no growing, or over the image's."""
+        for drive in self._plan.drives:
+            size = qcow2.read_header(drive.path).virtual_size
+            on_seed = seed is not None and seed.work_bytes <= size
+            base = seed.files.work if seed is not None and on_seed else drive.base
+            drive.path.unlink()
+            qcow2.create_overlay(drive.path, backing=str(base), virtual_size=size)
+            self.record = msgspec.structs.replace(self.record, seed_work=on_seed)
+
+    # --- the VMM and its guest ---
+
     async def _launch(self) -> str:
+        try:
+            return await self._launch_guest()
+        except BangerError as error:
+            if self._seed is None:
+                raise
+            return await self._fall_back(error, drop=True)
+
+    async def _launch_guest(self) -> str:
         # Recorded before and after: a daemon killed in between finds the VMM by its id.
         await self.save(process=None)
-        machine = await self._services.driver.launch(self._machine_plan())
-        self.machine = machine
+        plan = self._machine_plan()
+        machine = await self.guest.launch(plan)
         await self.save(process=machine.identity)
-        await self._attend(machine)
+        await self.guest.attend()
+        if self._seed is not None:
+            await self.guest.resume(await run_blocking(_sizes, plan))
         return f"{machine.accelerator}, pid {machine.identity.pid}"
 
     def _machine_plan(self) -> MachinePlan:
         assert self.lease is not None
-        spec = self.record.spec
+        spec, seed = self.record.spec, self._seed
         return MachinePlan(
             id=self.record.id,
             name=self.record.name,
@@ -225,65 +322,52 @@ class BringUp:
             kernel=self._image.kernel,
             initramfs=initramfs(self.directory),
             kernel_arguments=self._plan.kernel_arguments,
-            drives=(
-                Drive(
-                    ROOT_SERIAL,
-                    root_disk(self.directory),
-                    DiskFormat.OVERLAY,
-                    base=self._image.root,
-                ),
-                *self._plan.drives,
-            ),
+            drives=self._drives(),
             cards=(Card(self.lease.tap, self.record.mac), *self._plan.cards),
             runtime=self.runtime,
             log=self.directory / "vmm.log",
+            ram=None if seed is None else Ram(seed.ram, shared=False),
+            state=None if seed is None else seed.files.state,
+            balloon=seed is None,
         )
 
-    async def _end_vmm(self) -> None:
-        if self.machine is not None:
-            await self.machine.kill()
-            self.machine.close()
-        await self._services.driver.forget(self.runtime)
-
     async def _await_agent(self) -> str:
-        """The first request waits in the guest's port until the agent opens it: no polling."""
-        assert self.machine is not None
-        link = AgentLink(self.machine.dial, self._services.driver.traits.agent_channels)
-        self.link = link
+        if self._seed is None:
+            return await self.guest.answers(AGENT_DEADLINE_S)
         try:
-            with trio.fail_after(AGENT_DEADLINE_S):
-                health = await self._unless_ended(lambda: agent.health(link))
-        except trio.TooSlowError:
-            raise TimedOut(
-                f"the guest's agent did not answer within {AGENT_DEADLINE_S:.0f} s",
-                hint="the image may not boot: see the console",
-            ) from None
-        return f"guest up for {health.uptime_ms} ms"
+            return await self.guest.answers(WARM_DEADLINE_S)
+        except BangerError as error:
+            note = await self._fall_back(error, drop=True)
+        return f"{note}; {await self.guest.answers(AGENT_DEADLINE_S)}"
 
-    async def _check_configured(self) -> str:
-        assert self.link is not None and self.machine is not None
-        link, machine = self.link, self.machine
-        self.notes = await self._unless_ended(lambda: agent.check_configured(link))
-        await machine.booted()
-        return "; ".join(self.notes)
+    async def _configure(self) -> str:
+        if self._seed is None:
+            self.notes = await self.guest.check_configured()
+            return "; ".join(self.notes)
+        try:
+            self.notes = await self.guest.configure(self._warm_config())
+            return "; ".join(self.notes)
+        except (BangerError, trio.TooSlowError) as error:
+            # What the guest could not apply is not the seed's fault, most likely.
+            note = await self._fall_back(error, drop=not isinstance(error, GuestError))
+        await self.guest.answers(AGENT_DEADLINE_S)
+        self.notes = await self.guest.check_configured()
+        return "; ".join([note, *self.notes])
 
-    async def _unless_ended(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work, or raise as soon as the guest has ended."""
-        results: list[T] = []
-        async with trio.open_nursery() as nursery:
-
-            async def watch() -> None:
-                raise VmmError(await self._guest_ended())
-
-            nursery.start_soon(watch)
-            try:
-                results.append(await work())
-            except ConnectionLost:
-                # Because the guest has ended, most likely; its end is seen a little later.
-                await trio.sleep(ENDING_S)
-                raise
-            nursery.cancel_scope.cancel()
-        return results[0]
+    def _warm_config(self) -> GuestConfig:
+        """The cold one, and what a boot would have brought that no two VMs may share."""
+        config, mac = self._plan.config, self.record.mac
+        interfaces = [
+            msgspec.structs.replace(card, template_mac=TEMPLATE_MAC) if card.mac == mac else card
+            for card in config.interfaces
+        ]
+        return msgspec.structs.replace(
+            config,
+            interfaces=interfaces,
+            entropy=os.urandom(ENTROPY_BYTES),
+            boot_id=str(uuid.uuid4()),
+            unix_ns=time.time_ns(),
+        )
 
 
 def root_disk(directory: Path) -> Path:
@@ -292,3 +376,12 @@ def root_disk(directory: Path) -> Path:
 
 def initramfs(directory: Path) -> Path:
     return directory / "initramfs"
+
+
+def _sizes(plan: MachinePlan) -> dict[str, int]:
+    """Of the disks, in bytes by their serials."""
+    return {
+        drive.serial: qcow2.read_header(drive.path).virtual_size
+        for drive in plan.drives
+        if drive.format is DiskFormat.OVERLAY
+    }

@@ -18,7 +18,7 @@ from banger.host.event_file import EventFile
 from banger.kernel.actor import Actor, Inbox
 from banger.kernel.bus import Bus
 from banger.kernel.message import Event
-from banger.model.events import BuildProgress, Recorded
+from banger.model.events import BuildProgress, Recorded, SeedProgress
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,10 @@ class EventLog(Actor):
                 await self._keep([event, *events.pending()])
 
     async def _keep(self, events: Iterable[Event]) -> None:
-        # Lines of builds are many, and are in the builds' own logs.
-        kept: list[Any] = [event for event in events if not isinstance(event, BuildProgress)]
+        # Lines of builds are many, and are in the builds' own logs; steps of seeds tell little.
+        kept: list[Any] = [
+            event for event in events if not isinstance(event, BuildProgress | SeedProgress)
+        ]
         if not kept:
             return
         at = round(time.time(), 6)

@@ -21,6 +21,7 @@ class Services:
     store: RecordStore[VmRecord]
     driver: Vmm
     taps: Ref
+    seeds: Ref
     bus: Bus
     paths: Paths
     capabilities: Registry

@@ -152,7 +152,7 @@ class VmActor(Actor):
                 guard(self._vm, self._standing.state, Verb.EXEC)
                 return self._runtime.link
             case GetLinkForHooks():
-                link = self._coming_up.link if self._coming_up else self._runtime.link
+                link = self._coming_up.guest.link if self._coming_up else self._runtime.link
                 if link is None or self._standing.state is VmState.PAUSED:
                     raise IllegalState(f"the guest of VM {self._vm!r} can't be talked to yet")
                 return link
@@ -309,7 +309,7 @@ class VmActor(Actor):
             hooks=self._runtime.hooks,
             seen=self._standing.seen_as,
             attend=self._runtime.watch,
-            guest_ended=self._runtime.vmm.last_words,
+            vmm=self._runtime.vmm,
         )
         return self._coming_up
 
@@ -353,7 +353,7 @@ class VmActor(Actor):
             raise VmmError(await self._runtime.vmm.last_words())
         # From here on nothing waits, so nothing can be cancelled half-way.
         self._standing.record = bring_up.record
-        self._runtime.link = bring_up.link
+        self._runtime.link = bring_up.guest.link
         self._standing.lease = bring_up.lease
         self._standing.notes = bring_up.notes
         self._standing.enter(state)

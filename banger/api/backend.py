@@ -31,6 +31,7 @@ class Backend:
     fleet: Ref
     images: Ref
     taps: Ref
+    seeds: Ref
     capabilities: Registry
     doctor: DoctorContext
     bus: Bus

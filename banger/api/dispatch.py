@@ -14,6 +14,7 @@ from banger.api import (
     keys,
     plugins,
     runs,
+    seeds,
     stats,
     vms,
 )
@@ -62,6 +63,7 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     requests.DeleteImage: images.delete,
     requests.RenameImage: images.rename,
     requests.ChooseDefaultImage: images.choose_default,
+    requests.WarmImage: seeds.warm,
     requests.PruneImages: images.prune,
     requests.ExportImage: images.export,
 }

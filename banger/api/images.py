@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+import msgspec
+
 from banger.actors import image_export, images
 from banger.actors.blocking import run_blocking
 from banger.actors.image_import import ImportImage
 from banger.actors.image_register import RegisterImage
+from banger.actors.seeds import ListSeeds, PruneSeeds
 from banger.api.backend import Backend
 from banger.host import sparse_tar
 from banger.host.tree_import import ImportOrder
@@ -28,7 +31,9 @@ async def list_all(
 
 
 async def show(backend: Backend, request: requests.ShowImage, context: CallContext) -> ImageView:
-    return await backend.images.ask(images.DescribeImage(request.name))
+    view = await backend.images.ask(images.DescribeImage(request.name))
+    seeds = await backend.seeds.ask(ListSeeds(view.id)) if view.id else []
+    return msgspec.structs.replace(view, seeds=seeds)
 
 
 async def build(
@@ -92,6 +97,7 @@ async def import_image(
 
 async def delete(backend: Backend, request: requests.DeleteImage, context: CallContext) -> None:
     await backend.images.ask(images.DeleteImage(request.name))
+    await backend.seeds.ask(PruneSeeds())
 
 
 async def rename(
@@ -111,7 +117,11 @@ async def choose_default(
 
 
 async def prune(backend: Backend, request: requests.PruneImages, context: CallContext) -> Pruned:
-    return await backend.images.ask(images.PruneImages(dry_run=request.dry_run))
+    pruned = await backend.images.ask(images.PruneImages(dry_run=request.dry_run))
+    # Those of images that are gone now are stale.
+    seeds = await backend.seeds.ask(PruneSeeds(dry_run=request.dry_run))
+    total = pruned.bytes + sum(seed.bytes for seed in seeds)
+    return msgspec.structs.replace(pruned, seeds=seeds, bytes=total)
 
 
 async def export(

@@ -42,6 +42,9 @@ class Capability(Generic[O]):
     """Rows of ``[capabilities.NAME]``; a key is the bare name."""
     after: ClassVar[tuple[str, ...]] = ()
     """Capabilities whose hooks run before ours; in reverse when a VM stops. Need not be there."""
+    late_files: ClassVar[bool] = False
+    """The files it contributes may be laid down when the guest's init has come up already. False:
+    something reads them while the guest boots, so that a VM that gets any is always booted."""
     deadline_s: ClassVar[float] = 10.0
     """For each hook. Commands (`banger.capabilities.command`) have none."""
 

@@ -24,6 +24,8 @@ class GuestPlan(msgspec.Struct, frozen=True):
     drives: tuple[Drive, ...]
     cards: tuple[Card, ...]
     kernel_arguments: tuple[str, ...]
+    early_files: tuple[str, ...] = ()
+    """Capabilities that contributed files which the guest needs while it boots."""
 
 
 class GuestBuilder:
@@ -32,8 +34,12 @@ class GuestBuilder:
     def __init__(self) -> None:
         self._said: dict[tuple[str, str], tuple[Any, str]] = {}
         """(part, key within it) → (value, who said it), in the order it was said."""
+        self._early: set[str] = set()
 
-    def by(self, capability: str) -> GuestContribution:
+    def by(self, capability: str, *, late_files: bool = False) -> GuestContribution:
+        """``late_files``: its files need not be there while the guest boots."""
+        if not late_files:
+            self._early.add(capability)
         return GuestContribution(self, capability)
 
     def say(self, capability: str, part: str, key: str, value: Any) -> None:
@@ -72,7 +78,11 @@ class GuestBuilder:
             tuple(self.values("drive")),
             tuple(self.values("card")),
             tuple(self.values("kernel argument")),
+            tuple(sorted(self._early & self._who_said("file"))),
         )
+
+    def _who_said(self, part: str) -> set[str]:
+        return {owner for (said, _), (_, owner) in self._said.items() if said == part}
 
     def _hosts(self) -> list[guest.HostsEntry]:
         by_address: dict[str, list[str]] = {}

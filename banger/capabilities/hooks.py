@@ -63,7 +63,8 @@ class Hooks:
             own = self._registry.options(name, options)
 
             def work(capability: AnyCapability = capability, own: Options = own) -> None:
-                capability.contribute(vm, own, builder.by(capability.name))
+                pen = builder.by(capability.name, late_files=capability.late_files)
+                capability.contribute(vm, own, pen)
 
             try:
                 guard.call(work)

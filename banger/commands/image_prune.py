@@ -13,13 +13,18 @@ def run(context: Context, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     for image in pruned.removed:
         context.line(f"{image.name} ({image.id}) {would}removed, {show_size(image.bytes)}")
-    context.line(f"{len(pruned.removed)} builds {would}removed, {show_size(pruned.bytes)}")
+    for seed in pruned.seeds:
+        what = f"warm seed {seed.id} of {seed.image}"
+        context.line(f"{what} {would}removed, {show_size(seed.bytes)}: {seed.reason}")
+    count = f"{len(pruned.removed)} builds and {len(pruned.seeds)} warm seeds"
+    context.line(f"{count} {would}removed, {show_size(pruned.bytes)}")
 
 
 COMMAND = Command(
     path=("image", "prune"),
-    summary="Remove old builds that no VM uses.",
-    details="The newest of each name always stays.",
+    summary="Remove old builds that no VM uses, and warm seeds of no use.",
+    details="The newest of each name always stays. A warm seed goes when its image, the agent, the "
+    "VMM or banger is another one than it was made with, and when it was not used for two weeks.",
     run=run,
     reply=Pruned,
     mutates=True,

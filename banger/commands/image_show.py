@@ -8,6 +8,7 @@ from banger.commands.image_list import progress_of
 from banger.model.image import ImageInit, ImageView
 from banger.model.names import check_name
 from banger.model.requests import ShowImage
+from banger.model.seed import SeedView
 from banger.model.sizes import show_size
 from banger.model.text import printable
 
@@ -30,6 +31,7 @@ def run(context: Context, *, name: str) -> None:
             *_process(view),
             ("key", view.key or "-"),
             ("work seed", "yes" if view.work_seed else "no; made with its first VM"),
+            ("warm seeds", ", ".join(map(_seed, view.seeds)) or "none"),
             ("built" if view.managed else "registered", view.built_at or "-"),
             ("vms", ", ".join(view.vms) or "-"),
             ("id", view.id or "-"),
@@ -42,6 +44,12 @@ def _kind(view: ImageView) -> str:
     if view.imported is not None:
         return f"managed, imported: {view.imported.format} {view.imported.digest}"
     return "managed" if view.managed else "registered: the file is not banger's"
+
+
+def _seed(seed: SeedView) -> str:
+    shape = f"{seed.vcpus} vCPUs, {seed.memory_mib} MiB"
+    problem = f"; {seed.problem}" if seed.problem else ""
+    return f"{shape} ({show_size(seed.allocated_bytes)} on host{problem})"
 
 
 def _process(view: ImageView) -> list[tuple[str, str]]:

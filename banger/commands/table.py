@@ -47,6 +47,7 @@ MODULES = {
     ("image", "list"): "image_list",
     ("image", "show"): "image_show",
     ("image", "default"): "image_default",
+    ("image", "warm"): "image_warm",
     ("image", "rename"): "image_rename",
     ("image", "delete"): "image_delete",
     ("image", "prune"): "image_prune",

@@ -124,10 +124,10 @@ async def check_configured(link: AgentLink) -> tuple[str, ...]:
         return _check_applied(await connection.request("GET", "/v1/configured"))
 
 
-async def configure(link: AgentLink, config: GuestConfig) -> None:
-    """Deliver a configuration warm. Raises `GuestError` naming the parts that failed."""
+async def configure(link: AgentLink, config: GuestConfig) -> tuple[str, ...]:
+    """Deliver a configuration warm. Returns and raises as `check_configured`."""
     async with link.control() as connection:
-        _check_applied(
+        return _check_applied(
             await connection.request("POST", "/v1/configure", body=msgspec.json.encode(config))
         )
 

@@ -91,6 +91,15 @@ class Paths(msgspec.Struct, frozen=True):
         return self.cache / "images"
 
     @property
+    def seeds(self) -> Path:
+        return self.cache / "seeds"
+
+    @property
+    def seed_runtime(self) -> Path:
+        """For sockets of the machines that seeds are made with."""
+        return self.runtime / "seed"
+
+    @property
     def identity(self) -> Path:
         """The installation's private SSH key."""
         return self.state / "keys" / "id_ed25519"

@@ -53,6 +53,10 @@ class RamFile:
     def path(self) -> Path:
         return Path(f"/proc/self/fd/{self._fd}")
 
+    @property
+    def allocated_bytes(self) -> int:
+        return os.fstat(self._fd).st_blocks * 512
+
     def close(self) -> None:
         """Idempotent. Machines that have it open keep it."""
         if self._fd >= 0:

@@ -17,6 +17,9 @@ from banger.model.events import (
     LifetimeEnded,
     OperationEnded,
     PluginEvent,
+    SeedDropped,
+    SeedMade,
+    SeedProgress,
     StageFinished,
     StageStarted,
     VmGone,
@@ -74,6 +77,12 @@ def _describe(event: AnyEvent) -> Said:
             return Said(vm, f"{capability}: {text}", Weight.DETAIL)
         case BuildProgress(image, step, line):
             return Said(image, step or line, Weight.DETAIL)
+        case SeedProgress(image, step):
+            return Said(image, f"warm seed: {step}", Weight.DETAIL)
+        case SeedMade(image, seed, duration_ms):
+            return Said(image, f"warm seed {seed} made in {show_duration(duration_ms)}")
+        case SeedDropped(image, seed, reason):
+            return Said(image, f"warm seed {seed} dropped: {reason}", Weight.TROUBLE)
         case CapabilityDisabled(capability, reason):
             return Said(capability, f"turned off: {reason}", Weight.TROUBLE)
         case FirewallRestored(table, reason):

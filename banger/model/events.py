@@ -68,6 +68,27 @@ class BuildProgress(Event, frozen=True, tag="build-progress"):
     written_bytes: int = 0
 
 
+class SeedProgress(Event, frozen=True, tag="seed-progress"):
+    """A step of the making of a warm seed."""
+
+    image: str
+    step: str
+
+
+class SeedMade(Event, frozen=True, tag="seed-made"):
+    image: str
+    seed: str
+    duration_ms: float
+
+
+class SeedDropped(Event, frozen=True, tag="seed-dropped"):
+    """It did not do what it is for; VMs are booted until there is another one."""
+
+    image: str
+    seed: str
+    reason: str
+
+
 class HookProgress(Event, frozen=True, tag="hook-progress"):
     """A capability tells what its hook is doing."""
 
@@ -102,6 +123,9 @@ AnyEvent = (
     | LifetimeEnded
     | VmGone
     | BuildProgress
+    | SeedProgress
+    | SeedMade
+    | SeedDropped
     | HookProgress
     | CapabilityDisabled
     | FirewallRestored

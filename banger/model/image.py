@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from banger.model.names import ImageName
+from banger.model.seed import PrunedSeed, SeedView
 
 
 class HostFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,6 +149,8 @@ class ImageView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     imported: ImportSource | None = None
     init: ImageInit = ImageInit.IMAGE
     process: ImageProcess | None = None
+    seeds: list[SeedView] = []
+    """Its warm seeds; only ``image show`` tells them."""
 
 
 class BuildOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -186,3 +189,4 @@ class Pruned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     removed: list[PrunedImage]
     bytes: int
     dry_run: bool
+    seeds: list[PrunedSeed] = []

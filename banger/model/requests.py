@@ -27,6 +27,7 @@ from banger.model.image import (
 )
 from banger.model.lifetime import LifetimeChange
 from banger.model.names import ImageName, VmName
+from banger.model.seed import SeedView
 from banger.model.settings import Setting
 from banger.model.stats import VmStats
 from banger.model.vm import (
@@ -532,6 +533,14 @@ class ChooseDefaultImage(Request[DefaultImage], frozen=True, tag="image.default"
     clear: bool = False
 
 
+class WarmImage(Request[SeedView], frozen=True, tag="image.warm"):
+    """stream: SeedProgress. One that is there is not made anew."""
+
+    name: ImageName
+    vcpus: Vcpus | None = None
+    memory_mib: MemoryMib | None = None
+
+
 class PruneImages(Request[Pruned], frozen=True, tag="image.prune"):
     dry_run: bool = False
 
@@ -589,6 +598,7 @@ AnyRequest = (
     | DeleteImage
     | RenameImage
     | ChooseDefaultImage
+    | WarmImage
     | PruneImages
     | ExportImage
 )

@@ -67,6 +67,12 @@ SETTINGS = (
     ),
     Setting("vm.stop_timeout_s", 90, "How long a guest may take to shut down.", minimum=1),
     Setting("vm.driver", "qemu", "Virtual machine monitor of the VMs."),
+    Setting(
+        "vm.warm_seeds",
+        "auto",
+        "auto: new VMs begin where one of their image and shape was booted to; off: each boots.",
+        choices=("auto", "off"),
+    ),
     Setting("network.bridge", "banger0", "Name of the bridge the VMs are connected to."),
     Setting(
         "network.subnet",

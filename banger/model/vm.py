@@ -118,8 +118,13 @@ def _without_host_key(record: dict[str, Any]) -> dict[str, Any]:
     return {field: value for field, value in record.items() if field != "host_public_key"}
 
 
-RECORD_VERSION = 2
-RECORD_MIGRATIONS = {1: _without_host_key}
+def _without_seed(record: dict[str, Any]) -> dict[str, Any]:
+    """All VMs of the second version were booted, from disks over their images."""
+    return {**record, "seed": "", "seed_work": False}
+
+
+RECORD_VERSION = 3
+RECORD_MIGRATIONS = {1: _without_host_key, 2: _without_seed}
 
 
 class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,6 +153,10 @@ class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The VMM, while one is supposed to run."""
     reason: str = ""
     """Why it is crashed or failed."""
+    seed: str = ""
+    """The warm seed that its root disk lies on; "": none, it lies on the image's."""
+    seed_work: bool = False
+    """Whether its work disk lies on the seed's as well."""
 
     def __post_init__(self) -> None:
         if self.address:

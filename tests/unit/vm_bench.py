@@ -12,6 +12,8 @@ import pytest
 import trio
 
 from banger.actors.fleet import CreateVm, FindVm, Fleet, ListVms
+from banger.actors.seed_shelf import Shelf, seed_store
+from banger.actors.seeds import Seeds
 from banger.actors.services import Services
 from banger.actors.tap_pool import (
     AcquireAddress,
@@ -55,6 +57,9 @@ from tests.unit.nursery import nursery_within
 
 NETWORK = Network("br-test", IPv4Interface("172.31.0.1/24"))
 SPEC = VmSpec(image="debian", vcpus=1, memory_mib=256, disk_bytes=64 << 20)
+
+
+WORK_BYTES = 64 << 20
 
 
 class FakeMachine:
@@ -265,12 +270,16 @@ async def bench_at(root: Path, before: Bench | None = None) -> AsyncIterator[Ben
         _put_image(root / "images" / "debian-1")
     async with nursery_within(30) as nursery:
         supervisor = Supervisor(nursery)
+        bus, paths = Bus(), Paths(config=root, state=root, cache=root, runtime=root / "run")
+        shelf = Shelf(seed_store(paths.seeds), vms=lambda: [])
+        seeds = Seeds(shelf, bench.driver, paths, bus, work_bytes=WORK_BYTES, enabled=False)
         services = Services(
             store=bench.store,
             driver=bench.driver,
             taps=supervisor.start("taps", lambda: bench.taps).ref,
-            bus=Bus(),
-            paths=Paths(config=root, state=root, cache=root, runtime=root / "run"),
+            seeds=supervisor.start("seeds", lambda: seeds).ref,
+            bus=bus,
+            paths=paths,
             capabilities=registry(bench.capability),
             pin_unknown=trio.lowlevel.checkpoint,
             stop_timeout_s=1,

@@ -59,6 +59,17 @@ def instance(images: Path) -> Iterator[Instance]:
     yield from _checked(Instance(images), "the shared instance")
 
 
+@pytest.fixture(scope="session")
+def warm_instance(images: Path) -> Iterator[Instance]:
+    """One with a warm seed of the image, for VMs of the usual shape."""
+    own = Instance(images, network=True, settings={"BANGER_VM_WARM_SEEDS": "auto"})
+    checked = _checked(own, "the warm instance")
+    instance = next(checked)
+    instance.run("image", "warm", "debian", timeout=TEST_DEADLINE_S)
+    yield instance
+    next(checked, None)
+
+
 @pytest.fixture(autouse=True)
 def deadline() -> Iterator[None]:
     """A test that hangs fails, with the place where it hung."""

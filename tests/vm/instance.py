@@ -53,7 +53,9 @@ class Instance:
             for key, value in os.environ.items()
             if not key.startswith(("BANGER_", "XDG_"))
         }
-        self.environ = {**kept, "BANGER_TESTING": "1", **(settings or {})}
+        # A seed costs a boot: those make one who test it.
+        own = {"BANGER_TESTING": "1", "BANGER_VM_WARM_SEEDS": "off"}
+        self.environ = {**kept, **own, **(settings or {})}
         for name in ("config", "state", "cache", "runtime"):
             self.environ[f"XDG_{name.upper()}_{'DIR' if name == 'runtime' else 'HOME'}"] = str(
                 self.root / name
@@ -65,6 +67,10 @@ class Instance:
         _link_tree(images, self.paths.images)
         self._holder = _hold_namespace() if network else None
         self.namespace = Path(f"/proc/{self._holder.pid if self._holder else 'self'}/ns/net")
+
+    def take_seeds_of(self, other: Instance) -> None:
+        """By hard links, as the images: who changes one of the files makes a copy first."""
+        _link_tree(other.paths.seeds, self.paths.seeds)
 
     @property
     def holders(self) -> set[int]:

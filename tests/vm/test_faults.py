@@ -16,7 +16,10 @@ from banger.model.requests import CreateVm, DeleteVm, ReadEvents, StartVm
 from tests.vm.instance import Instance, is_alive, wait_until
 
 START_STAGES = ["admit", "tap", "prepare", "guest-config", "vmm", "agent", "configure", "started"]
-CREATE_STAGES = ["admit", "record", "address", "root-disk", *START_STAGES[1:]]
+CREATE_STAGES = [
+    *("admit", "record", "address", "tap", "prepare", "guest-config"),
+    *("seed", "root-disk", *START_STAGES[START_STAGES.index("vmm") :]),
+]
 
 
 class Traces:

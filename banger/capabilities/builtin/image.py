@@ -28,6 +28,7 @@ class Image(Capability[ImageOptions]):
     name = "image"
     summary = "The environment and entrypoint of an imported image; guests without an init."
     options = ImageOptions
+    late_files = True
 
     def contribute(self, vm: Vm, options: ImageOptions, guest: GuestContribution) -> None:
         record = record_beside(vm.image_directory)

@@ -12,11 +12,15 @@ from banger.capabilities.host import Step, Vm
 from banger.capabilities.options import Options
 from banger.host import keys
 
+HOST_KEY_PLACE = "/etc/ssh/ssh_host_ed25519_key"
+"""In the guest."""
+
 
 class Ssh(Capability[Options]):
     api_version = API_VERSION
     name = "ssh"
     summary = "The guest's SSH host key, and root's authorized key."
+    late_files = True  # the agent tells sshd
 
     async def prepare(self, vm: Vm, options: Options, step: Step) -> None:
         path = host_key(vm.directory)
@@ -25,8 +29,8 @@ class Ssh(Capability[Options]):
 
     def contribute(self, vm: Vm, options: Options, guest: GuestContribution) -> None:
         pair = keys.read_key(host_key(vm.directory))
-        guest.file("/etc/ssh/ssh_host_ed25519_key", pair.private, mode=0o600)
-        guest.file("/etc/ssh/ssh_host_ed25519_key.pub", pair.public + "\n")
+        guest.file(HOST_KEY_PLACE, pair.private, mode=0o600)
+        guest.file(f"{HOST_KEY_PLACE}.pub", pair.public + "\n")
         guest.authorized_key("root", self.host.key.public)
 
 

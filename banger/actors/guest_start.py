@@ -1,0 +1,140 @@
+"""The VMM of one creation or start, and the guest in it, until the VM has taken them over."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from banger.actors.vmm_watch import VmmWatch
+from banger.guest import agent
+from banger.guest.link import AgentLink
+from banger.kernel.errors import ConnectionLost, TimedOut, VmmError
+from banger.model.guest import GuestConfig
+from banger.vmm.base import Machine, MachinePlan, Vmm
+
+T = TypeVar("T")
+
+AGENT_DEADLINE_S = 120.0
+"""An emulated guest on a busy host is slow; a healthy one answers after about three seconds."""
+
+WARM_DEADLINE_S = 30.0
+"""One that has been up before answers in a tenth of a second."""
+
+ENDING_S = 2.0
+"""How long after its connections a VMM that ends may take to be gone."""
+
+
+class GuestStart:
+    """``machine`` and ``link`` are its outcome."""
+
+    def __init__(
+        self,
+        driver: Vmm,
+        runtime: Path,
+        *,
+        vmm: VmmWatch,
+        attend: Callable[[Machine], Awaitable[None]],
+    ) -> None:
+        """``attend`` puts a launched machine under the watch of ``vmm``."""
+        self.machine: Machine | None = None
+        self.link: AgentLink | None = None
+        self._driver = driver
+        self._runtime = runtime
+        self._vmm = vmm
+        self._attend = attend
+
+    async def launch(self, plan: MachinePlan) -> Machine:
+        self.machine = await self._driver.launch(plan)
+        return self.machine
+
+    async def attend(self) -> None:
+        """Returns when the VMM answers. Raises `VmmError`."""
+        await self._attend(self._launched)
+        self.link = AgentLink(self._launched.dial, self._driver.traits.agent_channels)
+
+    async def resume(self, sizes: Mapping[str, int]) -> None:
+        """Let a guest that begins in a saved state go on, with disks of these sizes in bytes."""
+        for serial, size in sizes.items():
+            await self._launched.resize_disk(serial, size)
+        await self._launched.resume()
+
+    async def answers(self, deadline_s: float) -> str:
+        """The first request waits in the guest's port until the agent opens it: no polling."""
+        link = self._linked
+        try:
+            with trio.fail_after(deadline_s):
+                health = await self._unless_ended(lambda: agent.health(link))
+        except trio.TooSlowError:
+            raise TimedOut(
+                f"the guest's agent did not answer within {deadline_s:.0f} s",
+                hint="the image may not boot: see the console",
+            ) from None
+        return f"guest up for {health.uptime_ms} ms"
+
+    async def check_configured(self) -> tuple[str, ...]:
+        """What the guest has to say of its cold configuration. Raises `GuestError`."""
+        link = self._linked
+        notes = await self._unless_ended(lambda: agent.check_configured(link))
+        await self._launched.booted()
+        return notes
+
+    async def configure(self, config: GuestConfig) -> tuple[str, ...]:
+        """Deliver the configuration warm, and say what the guest has to say of it."""
+        link = self._linked
+        with trio.fail_after(WARM_DEADLINE_S):
+            notes = await self._unless_ended(lambda: agent.configure(link, config))
+        await self._launched.booted()
+        return notes
+
+    async def end(self) -> None:
+        """Kill the VMM if there is one, remove its sockets; another one may be launched then."""
+        machine, self.machine = self.machine, None
+        if machine is not None:
+            await machine.kill()
+            machine.close()
+            if self._vmm.machine is machine:
+                await self._vmm.ended.wait()
+                self._vmm.expect()
+        link, self.link = self.link, None
+        if link is not None:
+            await link.reset()
+        await self._driver.forget(self._runtime)
+
+    @property
+    def _launched(self) -> Machine:
+        assert self.machine is not None
+        return self.machine
+
+    @property
+    def _linked(self) -> AgentLink:
+        assert self.link is not None
+        return self.link
+
+    async def _unless_ended(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work, or raise as soon as the guest has ended."""
+        results: list[T] = []
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                nonlocal failure
+                failure = VmmError(await self._vmm.last_words())
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            try:
+                results.append(await work())
+            except ConnectionLost as error:
+                failure = error
+                # Because the guest has ended, most likely; its end is seen a little later.
+                await trio.sleep(ENDING_S)
+            except Exception as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        if results:
+            return results[0]
+        assert failure is not None
+        raise failure
