@@ -31,7 +31,7 @@ from banger.host import qcow2
 from banger.host.image_files import ImageFiles, usable_files
 from banger.host.initramfs import write_initramfs
 from banger.host.seed_files import SeedFiles
-from banger.kernel.errors import BangerError, GuestError
+from banger.kernel.errors import BangerError, GuestError, HostNotReady
 from banger.kernel.stages import Stage
 from banger.model.guest import GuestConfig
 from banger.model.machine import Card, DiskFormat, Drive
@@ -134,6 +134,13 @@ class BringUp:
 
     async def _admit(self) -> str:
         self._image = await self._usable_image()
+        for layer in self._layers:
+            if not layer.exists():
+                raise HostNotReady(
+                    f"the warm seed {self.record.seed} under the disk of VM "
+                    f"{self.record.name!r} is gone",
+                    hint=f"put {layer.parent} back, or delete the VM",
+                )
         await self._hooks.admit(self._vm, self.record.options)
         return ""
 

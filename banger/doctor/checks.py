@@ -13,6 +13,7 @@ from banger.doctor import (
     image,
     leaked_files,
     leaked_processes,
+    leaked_seeds,
     leaked_taps,
     memory,
     network,
@@ -60,6 +61,7 @@ def all_checks(context: DoctorContext, *, leaks: bool = False) -> list[OwnedChec
         leaked_files.leaked_runtime_check(context),
         leaked_files.leaked_directories_check(context),
         leaked_files.leaked_mounts_check(context),
+        leaked_seeds.leaked_seeds_check(context),
     ]
     return [
         *map(OwnedCheck, own),

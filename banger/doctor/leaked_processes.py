@@ -14,6 +14,7 @@ from banger.doctor.looking import looking_check
 from banger.doctor.processes import Seen, is_descendant, scan
 from banger.host import process
 from banger.model.finding import Finding, Level
+from banger.model.process import ProcessIdentity
 
 END_DEADLINE_S = 3.0
 
@@ -44,7 +45,7 @@ def _fix(context: DoctorContext) -> str:
     ended = [
         f"ended process {one.identity.pid}"
         for one in seen
-        if _is_lost_vmm(one, known) and _end(one)
+        if _is_lost_vmm(one, known) and end(one.identity)
     ]
     return ", ".join(ended)
 
@@ -75,8 +76,9 @@ def _problem(one: Seen, known: Known) -> str:
     return ""
 
 
-def _end(one: Seen) -> bool:
-    pidfd = process.open_process(one.identity)
+def end(identity: ProcessIdentity) -> bool:
+    """Kill exactly this process; False when it was gone, or stays. Blocks for some seconds."""
+    pidfd = process.open_process(identity)
     if pidfd is None:
         return False
     try:

@@ -32,6 +32,14 @@ def records_check(context: DoctorContext) -> Check:
             for name, record in vms.items()
             if record.image_id not in kept | unreadable_images
         ]
+        found += [
+            check.failed(
+                f"VM {name!r} can't start: the warm seed {record.seed} under its disk is gone",
+                f"put {context.paths.seeds / record.seed} back, or 'banger vm delete {name}'",
+            )
+            for name, record in vms.items()
+            if record.seed and not (context.paths.seeds / record.seed).is_dir()
+        ]
         return found or [check.ok(f"all readable: {len(vms)} VMs, {len(kept)} images")]
 
     check = Check("records", run)

@@ -21,7 +21,7 @@ MUST_BE_WELL = {
     *("daemon", "vmm", "vmm-abilities", "rights", "agent", "image", "network", "firewall"),
     *("records", "vms", "plugins"),
     *("leaks.processes", "leaks.taps", "leaks.firewall", "leaks.sockets", "leaks.directories"),
-    "leaks.mounts",
+    *("leaks.mounts", "leaks.seeds"),
 }
 STRAY_ID = "deadbeef" * 4
 SHORT = STRAY_ID[:8]
