@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from banger.cli.parameters import DEBUG, HELP, JSON, click_argument, click_option, metavar
+from banger.cli.parameters import COMMON, HELP, click_argument, click_option, metavar
 from banger.cli.plugins import Plugins
 from banger.commands.declare import Command
 from banger.kernel.errors import BangerError
@@ -24,7 +24,7 @@ class DeclaredCommand(click.Command):
             + (examples and "\n\nExamples:" + examples),
             params=[
                 *([] if command.dashes_split else map(click_argument, command.arguments)),
-                *map(click_option, (*command.options, JSON, DEBUG, HELP)),
+                *map(click_option, (*command.options, *COMMON)),
             ],
             add_help_option=False,
         )
@@ -33,7 +33,7 @@ class DeclaredCommand(click.Command):
         self._added: dict[str, list[click.Option]] = {}
 
     def parameters(self, words: list[str]) -> dict[str, Any]:
-        """What the words say, with ``json`` and ``debug``. Raises `click.UsageError`."""
+        """What the words say, with those of `COMMON` but help. Raises `click.UsageError`."""
         context = self.make_context(self.name, words)
         parameters: dict[str, Any] = context.params
         parameters.pop(HELP.name)

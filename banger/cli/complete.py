@@ -10,7 +10,7 @@ import msgspec
 
 import banger.cli.tree as tree
 from banger.cli.help import summary_of
-from banger.cli.parameters import DEBUG, HELP, JSON
+from banger.cli.parameters import COMMON
 from banger.cli.plugins import Plugins
 from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.kernel.errors import BangerError
@@ -90,7 +90,7 @@ def locate(command: Command, words: Sequence[str], plugins: Plugins) -> Position
 
 def options_of(command: Command, plugins: Plugins) -> dict[str, Option]:
     """All options of a command by flag, those of plugins too where they can be told."""
-    options = [option for option in (*command.options, JSON, DEBUG, HELP) if not option.hidden]
+    options = [option for option in (*command.options, *COMMON) if not option.hidden]
     flags = {flag: option for option in options for flag in (*option.flags, *option.off_flags)}
     if command.takes_options:
         try:

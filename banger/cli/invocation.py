@@ -34,6 +34,8 @@ class Invocation(msgspec.Struct, frozen=True):
     parameters: dict[str, Any]
     json: bool = False
     debug: bool = False
+    progress: bool = True
+    """False: nothing is to be drawn live."""
 
     @property
     def takes_terminal(self) -> bool:
@@ -69,7 +71,8 @@ def parse(words: Sequence[str], plugins: Plugins) -> Invocation:
             word=_at_fault(error, line, depth),
         ) from None
     json, debug = parameters.pop("json"), parameters.pop("debug")
-    return Invocation(tuple(line), command, parameters, json, debug)
+    progress = not parameters.pop("no_progress")
+    return Invocation(tuple(line), command, parameters, json, debug, progress)
 
 
 def _path(line: list[str], plugins: Plugins) -> tuple[str, ...]:

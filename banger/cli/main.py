@@ -66,7 +66,9 @@ def run(arguments: list[str], *, json: bool, debug: bool) -> int:
 
                 sys.stderr.write(help_text(group.path, plugins) + "\n")
                 return group.exit_code
-            with Context(session, ProcessSink(final=True), json=invocation.json) as context:
+            with Context(
+                session, ProcessSink(final=True, live=invocation.progress), json=invocation.json
+            ) as context:
                 return invocation.run(context)
     except KeyboardInterrupt:
         sys.stderr.write("banger: interrupted\n")

@@ -35,7 +35,12 @@ _METAVARS = {Kind.NUMBER: "N", Kind.SECONDS: "SECONDS"}
 
 JSON = Option("json", ("--json",), "Print the result as JSON, and nothing else.", Kind.FLAG)
 DEBUG = Option("debug", ("--debug",), "Show the traceback of an error.", Kind.FLAG)
+NO_PROGRESS = Option(
+    "no_progress", ("--no-progress",), "Draw nothing live: plain lines, as into a file.", Kind.FLAG
+)
 HELP = Option("help", ("--help",), "Show this message.", Kind.FLAG)
+COMMON = (JSON, NO_PROGRESS, DEBUG, HELP)
+"""Of every command."""
 
 
 def choice(choices: tuple[str, ...]) -> click.Choice[str]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from banger.client.connection import Connection
+from banger.commands.colour import Colour, painted
 from banger.commands.session import Session
 from banger.commands.sink import Sink
 from banger.kernel.errors import ERROR_TEXT_LIMIT, Interrupted
@@ -106,10 +107,10 @@ class Context:
 
     # --- output ---
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, colour: Colour = Colour.PLAIN) -> None:
         """Result for people, on stdout; nothing with ``--json``."""
         if not self.json:
-            self.sink.out(text + "\n")
+            self.sink.out(self._painted(text, colour) + "\n")
 
     def note(self, text: str) -> None:
         """A remark beside the result, on stderr."""
@@ -131,16 +132,30 @@ class Context:
         if self.json:
             self.sink.out(msgspec.json.encode(value).decode() + "\n")
 
-    def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    def table(
+        self,
+        head: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        colour: Callable[[str, str], Colour] = lambda head, cell: Colour.PLAIN,
+    ) -> None:
+        """``colour`` is that of a cell, by the head of its column and its text."""
         if self.json:
             return
-        lines = [list(head), *(list(row) for row in rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        padded = (
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            for line in lines
-        )
-        self.sink.out("".join(f"{line.rstrip()}\n" for line in padded))
+        rows = [list(row) for row in rows]
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        lines = [[cell.ljust(width) for cell, width in zip(head, widths, strict=True)]]
+        for row in rows:
+            cells = zip(head, row, widths, strict=True)
+            lines.append(
+                [
+                    self._painted(cell, colour(title, cell)) + " " * (width - len(cell))
+                    for title, cell, width in cells
+                ]
+            )
+        self.sink.out("".join("  ".join(line).rstrip() + "\n" for line in lines))
+
+    def _painted(self, text: str, colour: Colour) -> str:
+        return painted(text, colour) if self.sink.colours else text
 
     def details(self, pairs: Iterable[tuple[str, str]]) -> None:
         """One thing, a line each of its properties."""

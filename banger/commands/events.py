@@ -3,15 +3,21 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from banger.commands.colour import Colour
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.model.clock import parse_since, show_moment
 from banger.model.event_filter import parse_filters
-from banger.model.event_text import describe
+from banger.model.event_text import Weight, describe
 from banger.model.events import Recorded
 from banger.model.requests import ReadEvents
 
 SUBJECT_WIDTH = 12
+WEIGHTS = {
+    Weight.DETAIL: Colour.DIM,
+    Weight.NEWS: Colour.PLAIN,
+    Weight.TROUBLE: Colour.TROUBLE,
+}
 
 
 def run(context: Context, *, since: str | None, follow: bool, filters: tuple[str, ...]) -> None:
@@ -23,7 +29,7 @@ def run(context: Context, *, since: str | None, follow: bool, filters: tuple[str
 
     def take(recorded: Recorded) -> None:
         context.item(recorded.flat())
-        context.line(show_event(recorded))
+        context.line(show_event(recorded), event_colour(recorded))
 
     context.daemon.call(request, items=Recorded, on_item=take)
 
@@ -32,6 +38,10 @@ def show_event(recorded: Recorded) -> str:
     """One line: when, about what, what."""
     said = describe(recorded.event)
     return f"{show_moment(recorded.at)}  {said.subject.ljust(SUBJECT_WIDTH)}  {said.text}"
+
+
+def event_colour(recorded: Recorded) -> Colour:
+    return WEIGHTS[describe(recorded.event).weight]
 
 
 COMMAND = Command(

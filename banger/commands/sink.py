@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import os
 import shutil
 import sys
 from typing import BinaryIO, TextIO
@@ -17,6 +18,11 @@ class Sink(abc.ABC):
     """Whether nothing comes after this command: this process may become another program."""
     live = False
     """Whether anybody sees `status`."""
+    redraws = False
+    """Whether what was written can be drawn over."""
+
+    colours = False
+    """Whether results may have colours."""
 
     @property
     def columns(self) -> int | None:
@@ -47,9 +53,13 @@ class ProcessSink(Sink):
 
     terminal = True
 
-    def __init__(self, *, final: bool = False) -> None:
+    def __init__(self, *, final: bool = False, live: bool = True) -> None:
+        """``live`` False: plain lines, whatever they end up on."""
         self.final = final
-        self.live = sys.stderr.isatty()
+        able = live and os.environ.get("TERM") != "dumb"
+        self.live = able and sys.stderr.isatty()
+        self.redraws = able and sys.stdout.isatty()
+        self.colours = sys.stdout.isatty() and able and not os.environ.get("NO_COLOR")
 
     @property
     def columns(self) -> int | None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from banger.commands.colour import Colour
 from banger.commands.context import Context
 from banger.commands.declare import Command
 from banger.commands.labels import parse_selectors, show_labels
 from banger.commands.select import LABEL, NAMES, check_names, check_there, fits, matches
 from banger.model.requests import ListVms
-from banger.model.vm import VmView
+from banger.model.vm import VmState, VmView
 
 
 def run(context: Context, *, names: tuple[str, ...], labels: tuple[str, ...]) -> None:
@@ -23,7 +24,23 @@ def run(context: Context, *, names: tuple[str, ...], labels: tuple[str, ...]) ->
     context.table(
         ("NAME", "STATE", "IMAGE", "ADDRESS", "VCPUS", "MEMORY", "PID", *["LABELS"] * labelled),
         [(*_row(view), *[show_labels(view.labels) or "-"] * labelled) for view in views],
+        state_colour,
     )
+
+
+STATES = {
+    VmState.RUNNING: Colour.GOOD,
+    VmState.PAUSED: Colour.BUSY,
+    VmState.STOPPED: Colour.DIM,
+    VmState.CRASHED: Colour.TROUBLE,
+    VmState.FAILED: Colour.TROUBLE,
+}
+"""All others are under way."""
+
+
+def state_colour(head: str, cell: str) -> Colour:
+    """Of a cell: that of the state in the column of states."""
+    return STATES.get(VmState(cell), Colour.BUSY) if head == "STATE" else Colour.PLAIN
 
 
 def _row(view: VmView) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import msgspec
 
 from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Command, Kind, Option
-from banger.commands.events import show_event
+from banger.commands.events import event_colour, show_event
 from banger.kernel.errors import UsageError
 from banger.kernel.message import Lost
 from banger.model.clock import parse_since
@@ -85,7 +85,7 @@ def _stages(
         line = show_event(recorded)
         if fits is None or isinstance(recorded.event, Lost) or fits(line):
             kept.append(recorded.flat())
-            context.line(line)
+            context.line(line, event_colour(recorded))
 
     if request.follow and request.since is None:
         # With what is kept, as the console has it.

@@ -52,7 +52,7 @@ def run(
             _show(context, found)
             return
         context.item(found)
-        if context.sink.terminal and context.sink.columns is not None:
+        if context.sink.redraws:
             _clear(context)
         _show(context, found)
         before = {stats.name: stats for stats in now}
