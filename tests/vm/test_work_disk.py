@@ -68,36 +68,35 @@ def test_its_size_and_what_it_takes(instance: Instance, worker: str) -> None:
     )
 
 
+NESTED = """
+cd /root && mkdir -p root/.ssh root/work && mv .bashrc .profile root/
+echo one >root/notes; echo two >root/work/deep; echo key >root/.ssh/authorized_keys
+echo kept >notes
+"""
+"""As an older version left it: all of /root in /root/root, and a key of somebody's."""
+
+
 def test_it_survives_and_grows(instance: Instance, worker: str) -> None:
-    instance.sh(worker, "echo kept >/root/file")
+    instance.sh(worker, NESTED)
     instance.run("vm", "set", worker, "--work-size", "3G")
     assert 1900 < size_mib(instance, worker) <= 2048
-    instance.run("vm", "restart", worker)
-    assert 2900 < size_mib(instance, worker) <= 3072
-    assert instance.sh(worker, "cat /root/file") == "kept\n"
-    error = instance.error("vm", "set", worker, "--work-size", "1G", code=2)
-    assert "--work-size 1G is less than the 3G the disk has" in error
-
-
-def test_a_nested_home_is_put_right(instance: Instance, worker: str) -> None:
-    """As an older version left it: all of /root in /root/root, and a key of somebody's."""
-    inside = "ls -A /root/root 2>&1; cat /root/notes /root/work/deep /root/.ssh/*.nested"
-    instance.sh(
-        worker,
-        "cd /root && rm -rf file && mkdir -p root/.ssh root/work && mv .bashrc .profile root/;"
-        "echo one >root/notes; echo two >root/work/deep; echo key >root/.ssh/authorized_keys;"
-        "echo other >notes",
-    )
     said = instance.run("vm", "restart", worker).stderr
     assert said == (
         f"banger: {worker}: /root/root, left by an older version, was not moved up: "
         "/root/notes is in the way\n"
     )
     assert "in the way" in instance.run("vm", "show", worker).stdout
-    assert instance.sh(worker, "cat /root/notes /root/root/notes") == "other\none\n"
+    assert instance.sh(worker, "cat /root/notes /root/root/notes") == "kept\none\n"
+    assert 2900 < size_mib(instance, worker) <= 3072
+    error = instance.error("vm", "set", worker, "--work-size", "1G", code=2)
+    assert "--work-size 1G is less than the 3G the disk has" in error
+
+
+def test_a_nested_home_is_put_right(instance: Instance, worker: str) -> None:
     instance.sh(worker, "rm /root/notes")
     said = instance.run("vm", "restart", worker).stderr
     assert said == f"banger: {worker}: what an older version had left in /root/root was moved up\n"
+    inside = "ls -A /root/root 2>&1; cat /root/notes /root/work/deep /root/.ssh/*.nested"
     assert instance.sh(worker, inside).splitlines()[1:] == ["one", "two", "key"]
     assert instance.sh(worker, "ls -A /root").split() == [
         ".bashrc", ".profile", ".ssh", "notes", "work",
