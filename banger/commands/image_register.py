@@ -43,6 +43,8 @@ def run(
         context.line(f"kernel and modules are those of the default image {outcome.kernel_from!r}")
     elif modules is None:
         context.line("no modules: the kernel must have virtio and ext4 built in")
+    if work_seed is None:
+        context.line("its work seed was made of its /root")
     context.line(f"{view.source} is only read; keep it as it is while VMs use it")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from banger.host.ext4_tree import Inode, Tree
 
 ENTRIES_MAX = 100_000
+_OF_ALL = ("user.", "system.posix_acl_")
 _OF_ROOT = ("trusted.", "security.capability")
 BYTES_MAX = 1 << 30
 """Of all files by their sizes, holes included."""
@@ -72,7 +73,7 @@ class _Extraction:
         path.chmod(stat.S_IMODE(inode.mode))
         for name, value in self._tree.attributes(inode).items():
             # Labels of security modules are the host's affair.
-            if name.startswith("user.") or (is_root and name.startswith(_OF_ROOT)):
+            if name.startswith(_OF_ALL) or (is_root and name.startswith(_OF_ROOT)):
                 _set_attribute(path, name, value)
 
 

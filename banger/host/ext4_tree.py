@@ -103,7 +103,7 @@ class Tree:
         os.ftruncate(target, inode.size)
 
     def attributes(self, inode: Inode) -> dict[str, bytes]:
-        """Extended attributes by name: user, trusted, security."""
+        """Extended attributes by name: user, trusted, security, access control lists."""
         data = self._read(self._place(inode.number), self._super.inode_bytes)
         found = dict(ext4_xattr.of_inode(data))
         (low,) = struct.unpack_from("<I", data, 0x68)

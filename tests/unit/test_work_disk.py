@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ from banger.testing import FakeDaemon, conformance, life
 GIB = 1 << 30
 CAP_NET_RAW = bytes.fromhex("0100000200200000000000000000000000000000")
 """As setcap writes it (``struct vfs_cap_data``)."""
+ACCESS_LIST = struct.pack(
+    "<I" + "HHI" * 5,
+    *(2, 1, 7, 0xFFFFFFFF, 2, 5, 1234, 4, 5, 0xFFFFFFFF, 0x10, 5, 0xFFFFFFFF, 0x20, 0, 0xFFFFFFFF),
+)
+"""As ``setfacl -d -m u:1234:rx`` writes it."""
 ENABLED = {"enabled": True, "size": "8G"}
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="keeping owners needs root")
@@ -36,6 +42,7 @@ def filled(directory: Path) -> Path:
     os.setxattr(home / ".profile", "user.note", b"kept \0 whole")
     os.setxattr(home / ".config", "user.large", b"x" * 600)
     os.setxattr(home / ".config", "user.a -f /tmp/b", b"an odd name")
+    os.setxattr(home / ".config/deep", "system.posix_acl_default", ACCESS_LIST)
     if os.geteuid() == 0:
         os.chown(home / ".config/deep/empty", 1234, 4321)
         os.setxattr(home / ".config/deep/empty", "trusted.note", b"root's")
@@ -67,7 +74,7 @@ def attributes_of(disk: Path) -> dict[str, dict[str, bytes]]:
     file = ext4.open_image(disk)
     try:
         tree = ext4_tree.Tree(file, ext4.read_superblock(file, disk))
-        paths = ("/", "/.profile", "/link", "/.config", "/.config/deep/empty")
+        paths = ("/", "/.profile", "/link", "/.config", "/.config/deep", "/.config/deep/empty")
         inodes = {path: tree.find(path) for path in paths}
         return {path: tree.attributes(inode) for path, inode in inodes.items() if inode}
     finally:
@@ -105,6 +112,7 @@ def test_the_slow_way_gives_the_same(tmp_path: Path) -> None:
     assert attributes == attributes_of(wanted)
     assert attributes["/.profile"] == {"user.note": b"kept \0 whole"}
     assert attributes["/.config"] == {"user.large": b"x" * 600, "user.a -f /tmp/b": b"an odd name"}
+    assert attributes["/.config/deep"] == {"system.posix_acl_default": ACCESS_LIST}
     assert attributes["/.config/deep/empty"] == {
         "trusted.note": b"root's",
         "security.capability": CAP_NET_RAW,
