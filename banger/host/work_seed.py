@@ -13,7 +13,7 @@ from pathlib import Path
 
 from banger.host import assets, ext4, ext4_tree
 from banger.host.ext4_extract import extract
-from banger.kernel.errors import CommandFailed, UsageError
+from banger.kernel.errors import CommandFailed, HostNotReady, UsageError
 
 NAME = "work-seed.ext4"
 
@@ -28,8 +28,15 @@ def make_seed(root: Path, directory: Path) -> Path:
     """Make the seed in ``directory`` of the root file system. Blocks for a second or two.
 
     Raises `UsageError` for one that is damaged or has too large a home, `CommandFailed`,
-    OSError; leaves nothing then.
+    `HostNotReady`; leaves nothing then.
     """
+    try:
+        return _make_seed(root, directory)
+    except OSError as error:
+        raise HostNotReady(f"{root}: the work seed of its /root can't be made: {error}") from error
+
+
+def _make_seed(root: Path, directory: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=directory, prefix=".seed-") as scratch:
         home, made = Path(scratch, "root"), Path(scratch, NAME)
         file = ext4.open_image(root)

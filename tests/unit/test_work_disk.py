@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import struct
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from banger.capabilities import CommandCall, UsageError
 from banger.capabilities.builtin.work import WorkDisk, WorkOptions
 from banger.host import assets, ext4, ext4_tree, qcow2, work_seed
+from banger.host.ext4_extract import extract
 from banger.kernel.errors import IllegalState, NotFound
 from banger.testing import FakeDaemon, conformance, life
 
@@ -117,6 +119,36 @@ def test_the_slow_way_gives_the_same(tmp_path: Path) -> None:
         "trusted.note": b"root's",
         "security.capability": CAP_NET_RAW,
     }
+
+
+@needs_root
+def test_a_damaged_disk_harms_nothing(tmp_path: Path) -> None:
+    """Whatever stands in it: an error that is declared, or a seed; and no file elsewhere."""
+    tree, disk, out = tmp_path / "tree", tmp_path / "root.ext4", tmp_path / "out"
+    tree.mkdir()
+    out.mkdir()
+    filled(tree)
+    argv = ["mkfs.ext4", "-q", "-O", "^metadata_csum", "-d", str(tree), str(disk), "8M"]
+    subprocess.run(argv, check=True, capture_output=True)
+    chance, whole = random.Random(11), disk.read_bytes()
+    busy = [at for at in range(4096, len(whole), 128) if any(whole[at : at + 128])]
+    declared = 0
+    for number in range(150):
+        damaged = bytearray(whole)
+        for _ in range(chance.randrange(1, 60)):
+            damaged[chance.choice(busy) + chance.randrange(128)] = chance.choice(b"\0\1\2\x7f\xff")
+        disk.write_bytes(damaged)
+        file = ext4.open_image(disk)
+        try:
+            found = ext4_tree.Tree(file, ext4.read_superblock(file, disk))
+            extract(found, "/root", out / str(number))
+        except (ValueError, UsageError, OSError):
+            declared += 1
+        finally:
+            os.close(file)
+    assert declared > 10
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"tree", "root.ext4", "out"}
 
 
 def test_an_image_without_a_home(tmp_path: Path) -> None:
