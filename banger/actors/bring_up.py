@@ -70,13 +70,16 @@ class BringUp:
         self._plan = GuestBuilder().build()
         self._seed: Seed | None = None
         """What the guest begins in; None: it is booted."""
+        self._cold = False
         self._wanted: SeedOrder | None = None
         """What it could have begun in, had there been one."""
         self.lease: TapLease | None = None
         self.notes: tuple[str, ...] = ()
         self._image = ImageFiles.of(services.paths.images / record.image_id)
 
-    def create_stages(self, *, start: bool) -> list[Stage[None]]:
+    def create_stages(self, *, start: bool, cold: bool = False) -> list[Stage[None]]:
+        """``cold``: the guest is booted, also where there is a seed."""
+        self._cold = cold
         stages: list[Stage[None]] = [
             self._stage("admit", self._admit),
             self._stage("record", self._write_intent, self._remove_record),
@@ -264,6 +267,8 @@ class BringUp:
     def _why_cold(self) -> str:
         """What of this VM has to be there while the guest boots; "" when nothing has."""
         plan = self._plan
+        if self._cold:
+            return "as was asked"
         if plan.early_files:
             return f"files of {', '.join(plan.early_files)} are read while the guest boots"
         if plan.cards:

@@ -47,6 +47,7 @@ class CreateVm(Request[VmView], frozen=True):
     labels: Labels = {}
     options: OptionValues = {}
     lifetime: Lifetime = Lifetime()
+    cold: bool = False
     fault: Fault | None = None
 
 
@@ -181,7 +182,7 @@ class Fleet(Actor):
         try:
             async with cancelled_when_abandoned(envelope):
                 view = await child.ref.ask(
-                    vm_requests.Create(start=request.start, fault=request.fault)
+                    vm_requests.Create(start=request.start, cold=request.cold, fault=request.fault)
                 )
                 envelope.reply(view)
         finally:

@@ -133,7 +133,7 @@ class SeedMaker:
         tell("boot")
         machine = await self._driver.launch(plan)
         try:
-            async with _attended(machine):
+            async with attended(machine):
                 link = AgentLink(machine.dial, self._driver.traits.agent_channels)
                 try:
                     with trio.fail_after(AGENT_DEADLINE_S):
@@ -161,7 +161,7 @@ class SeedMaker:
             grown_copy(image.work_seed, drive.base, self._work_bytes)
             size = drive.base.stat().st_size
             qcow2.create_overlay(drive.path, backing=None, virtual_size=size)
-        write_initramfs(plan.initramfs, image.modules, _nobody())
+        write_initramfs(plan.initramfs, image.modules, nobody())
 
     def _publish(self, partial: Path, plan: MachinePlan, record: SeedRecord) -> None:
         for path in (plan.initramfs, *(drive.path for drive in plan.drives[1:])):
@@ -246,7 +246,7 @@ def template_plan(
     )
 
 
-def _nobody() -> guest.GuestConfig:
+def nobody() -> guest.GuestConfig:
     """What a template is told: an id and a host key that are thrown away when it is frozen.
 
     Without an id systemd may take the boot for the image's first; without a key there is no sshd.
@@ -261,8 +261,11 @@ def _nobody() -> guest.GuestConfig:
 
 
 @asynccontextmanager
-async def _attended(machine: Machine) -> AsyncIterator[None]:
-    """Raises `VmmError` in the body's place when the VMM ends meanwhile."""
+async def attended(machine: Machine) -> AsyncIterator[None]:
+    """Hold the machine's control channel in the body.
+
+    Raises `VmmError` in the body's place when the VMM ends meanwhile.
+    """
     ended = False
 
     async def attend(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
+from banger.actors.seed_floor import measure_floor
 from banger.actors.seed_making import SeedMaker, template_plan
 from banger.actors.seed_shelf import Shelf
 from banger.host.image_files import ImageFiles, image_store
@@ -28,7 +29,7 @@ from banger.kernel.errors import BangerError, CorruptRecord, HostNotReady
 from banger.kernel.message import Request
 from banger.model.events import SeedDropped, SeedMade, SeedProgress
 from banger.model.image import ImageRecord
-from banger.model.seed import PrunedSeed, SeedOrder, SeedRecord, SeedView
+from banger.model.seed import PrunedSeed, SeedFloor, SeedOrder, SeedRecord, SeedView
 from banger.model.sizes import MIB
 from banger.vmm.base import Vmm
 
@@ -68,6 +69,12 @@ class WantSeed(Request[None], frozen=True):
 
 class MakeSeed(Request[SeedView], frozen=True):
     """Abandoned, it is given up. One that is there is not made anew."""
+
+    order: SeedOrder
+
+
+class MeasureSeed(Request[SeedFloor], frozen=True):
+    """How fast VMs could begin in it; it is made when there is none."""
 
     order: SeedOrder
 
@@ -147,6 +154,8 @@ class Seeds(Actor):
                     envelope.reply(None)
                 case MakeSeed(order):
                     await self._make_asked(order, envelope)
+                case MeasureSeed(order):
+                    await self._measure(order, envelope)
                 case DropSeed(seed_id, reason):
                     await self._drop(seed_id, reason)
                     envelope.reply(None)
@@ -258,6 +267,22 @@ class Seeds(Actor):
 
     def _tell(self, image: str, step: str) -> None:
         self._bus.publish(SeedProgress(image, step))
+
+    async def _measure(self, order: SeedOrder, envelope: Envelope[SeedFloor]) -> None:
+        floor: SeedFloor | None = None
+        async with cancelled_when_abandoned(envelope):
+            seed = await self._make(order)
+            image = await run_blocking(self._image, order.image_id)
+            floor = await measure_floor(
+                self._driver,
+                self._paths,
+                seed,
+                ImageFiles.of(self._paths.images / image.id, image.registered),
+                self._shelf.files(seed),
+                (await self._load(seed)).ram.path,
+            )
+        if floor is not None:
+            envelope.reply(floor)
 
     # --- dropping ---
 

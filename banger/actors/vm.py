@@ -235,7 +235,7 @@ class VmActor(Actor):
 
     async def _create(self, request: Create, envelope: Envelope[Any]) -> None:
         bring_up = self._bring_up()
-        stages = bring_up.create_stages(start=request.start)
+        stages = bring_up.create_stages(start=request.start, cold=request.cold)
         state = VmState.RUNNING if request.start else VmState.STOPPED
         async with cancelled_when_abandoned(envelope):
             await self._services.recovered.wait()

@@ -18,6 +18,8 @@ class Create(Request[VmView], frozen=True):
     """The first request of a new VM. Abandoned, it is undone."""
 
     start: bool
+    cold: bool = False
+    """Boot it, also where there is a warm seed."""
     fault: Fault | None = None
 
 

@@ -64,6 +64,7 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     requests.RenameImage: images.rename,
     requests.ChooseDefaultImage: images.choose_default,
     requests.WarmImage: seeds.warm,
+    requests.MeasureFloor: seeds.measure,
     requests.PruneImages: images.prune,
     requests.ExportImage: images.export,
 }

@@ -78,6 +78,7 @@ async def create(
         request.labels,
         options,
         request.lifetime.apply(lifetime or Lifetime(), time.time()),
+        request.cold,
         request.fault,
     )
     if order.name:

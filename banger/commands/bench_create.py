@@ -9,19 +9,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from banger.client.exec import capture_exec
 from banger.client.ssh import forget_host, ssh_arguments
+from banger.commands.bench_many import exec_true, many
 from banger.commands.bench_report import Report, report, since
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import BangerError, CommandFailed, TimedOut, UsageError
 from banger.model.events import AnyEvent, StageFinished
 from banger.model.requests import (
+    ChooseDefaultImage,
     CreateVm,
     DeleteVm,
-    Exec,
     GetSshAccess,
     ListVms,
+    MeasureFloor,
+    ShowVm,
+    WarmImage,
 )
 
 SSH_DEADLINE_S = 120.0
@@ -30,7 +33,9 @@ LIST_RUNS = 5
 
 _UNITS = {
     "root disk of a new VM": "KiB",
+    "disks of the VM": "KiB",
     "VM memory (PSS)": "MiB",
+    "VM memory (private)": "MiB",
     "bangerd memory (RSS)": "MiB",
     "bangerd idle cpu": "%",
 }
@@ -39,32 +44,61 @@ Run = dict[str, float]
 """What one run measured, by name."""
 
 
-def run(context: Context, *, runs: int, cold: bool) -> None:
-    if runs < 1:
-        raise UsageError(f"--runs {runs}: at least one run is needed")
+def run(context: Context, *, runs: int, cold: bool, warm: bool, count: int, parallel: bool) -> None:
+    for flag, value in (("--runs", runs), ("--count", count)):
+        if value < 1:
+            raise UsageError(f"{flag} {value}: at least one is needed")
+    if cold and warm:
+        raise UsageError("--cold and --warm contradict each other")
     context.call(ListVms())  # the daemon's own start is not measured
+    if warm:
+        context.call(WarmImage(_default_image(context)))
     measured: list[Run] = []
     for number in range(runs):
         context.note(f"run {number + 1} of {runs}, load {os.getloadavg()[0]:.2f}")
-        measured.append(_measure(context))
+        found = _floor(context) if warm else {}
+        if count > 1:
+            found |= many(context, count, at_once=parallel, cold=cold)
+        else:
+            found |= _measure(context, cold=cold, warm=warm)
+        measured.append(found)
     rows = ((name, [r[name] for r in measured if name in r]) for name in measured[0])
     report(context, runs, rows, _UNITS)
 
 
-def _measure(context: Context) -> Run:
+def _default_image(context: Context) -> str:
+    return context.call(ChooseDefaultImage()).name
+
+
+def _floor(context: Context) -> Run:
+    """What the bare VMM needs, in the same run: under the same load."""
+    floor = context.call(MeasureFloor(_default_image(context)))
+    return {
+        "bare VMM: restored": floor.restore_ms,
+        "bare VMM: restored, agent answers": floor.answer_ms,
+        "bare VMM: booted, agent answers": floor.boot_ms,
+    }
+
+
+def _measure(context: Context, *, cold: bool, warm: bool) -> Run:
     """One VM from nothing to nothing. Times in ms, the disk in KiB, memory in MiB."""
     found: Run = {}
+    began = ""
 
     def take(event: object) -> None:
+        nonlocal began
         if isinstance(event, StageFinished):
             found[f"stage {event.stage}"] = event.duration_ms
+            began = event.note if event.stage == "seed" else began
 
     begun = time.perf_counter()
-    view = context.daemon.call(CreateVm(), items=AnyEvent, on_item=take)
+    view = context.daemon.call(CreateVm(cold=cold), items=AnyEvent, on_item=take)
     try:
         found["create"] = since(begun)
-        _exec_true(context, view.name)
+        exec_true(context.daemon, view.name)
         found["create to first exec"] = since(begun)
+        if warm and not began.startswith("warm"):
+            raise BangerError(f"the VM did not begin in a warm seed: {began}")
         _await_banner(view.address)
         found["create to ssh banner"] = since(begun)
         listing = [sys.executable, "-m", "banger.cli.main", "vm", "list"]
@@ -76,10 +110,13 @@ def _measure(context: Context) -> Run:
         context.sleep(SETTLE_S)
         found["bangerd idle cpu"] = (_cpu_s(daemon) - before) / SETTLE_S * 100
         found["bangerd memory (RSS)"] = _memory_mib(daemon, "Rss")
-        found["exec in the settled guest"] = _timed(lambda: _exec_true(context, view.name))
+        found["exec in the settled guest"] = _timed(lambda: exec_true(context.daemon, view.name))
         ssh = ssh_arguments(context.paths, view.name, context.call(GetSshAccess(view.name)))
         found["ssh in the settled guest"] = _timed(lambda: _run_process([*ssh, "true"]))
         found["VM memory (PSS)"] = _memory_mib(view.pid or 0, "Pss")
+        found["VM memory (private)"] = _memory_mib(view.pid or 0, "Private_Dirty")
+        shown = context.call(ShowVm(view.name))
+        found["disks of the VM"] = shown.disk_allocated_bytes / 1024
     finally:
         found["delete"] = _timed(lambda: context.call(DeleteVm(view.name)))
         forget_host(context.paths, view.name)
@@ -92,12 +129,6 @@ def _new_disk_kib(context: Context) -> float:
     view = context.call(CreateVm(start=False))
     context.call(DeleteVm(view.name))
     return view.disk_allocated_bytes / 1024
-
-
-def _exec_true(context: Context, name: str) -> None:
-    result, _, _ = capture_exec(context.daemon, Exec(name, ["true"]))
-    if result.code != 0:
-        raise BangerError(f"'true' in the guest ended with {result.code}")
 
 
 def _await_banner(address: str) -> None:
@@ -149,7 +180,19 @@ COMMAND = Command(
     mutates=True,
     options=(
         Option("runs", ("--runs",), "How many VMs, one after another.", Kind.NUMBER, "N", 5),
-        Option("cold", ("--cold",), "Boot each VM from nothing; the only way so far.", Kind.FLAG),
+        Option("cold", ("--cold",), "Boot each VM, also where there is a warm seed.", Kind.FLAG),
+        Option(
+            "warm",
+            ("--warm",),
+            "Begin each VM in a warm seed, made when there is none; measure the bare VMM as well.",
+            Kind.FLAG,
+        ),
+        Option("count", ("--count",), "How many VMs a run makes.", Kind.NUMBER, "N", 1),
+        Option("parallel", ("--parallel",), "Make the VMs of a run at once.", Kind.FLAG),
     ),
-    examples=("banger bench create --runs 5",),
+    examples=(
+        "banger bench create --runs 5",
+        "banger bench create --warm --runs 10",
+        "banger bench create --warm --count 10 --parallel",
+    ),
 )

@@ -27,7 +27,7 @@ from banger.model.image import (
 )
 from banger.model.lifetime import LifetimeChange
 from banger.model.names import ImageName, VmName
-from banger.model.seed import SeedView
+from banger.model.seed import SeedFloor, SeedView
 from banger.model.settings import Setting
 from banger.model.stats import VmStats
 from banger.model.vm import (
@@ -111,6 +111,8 @@ class CreateVm(Request[VmView], frozen=True, tag="vm.create"):
     options: OptionValues = {}
     lifetime: LifetimeChange = LifetimeChange()
     start: bool = True
+    cold: bool = False
+    """Boot it, also where there is a warm seed."""
     fault: Fault | None = None
 
 
@@ -541,6 +543,12 @@ class WarmImage(Request[SeedView], frozen=True, tag="image.warm"):
     memory_mib: MemoryMib | None = None
 
 
+class MeasureFloor(Request[SeedFloor], frozen=True, tag="image.floor"):
+    """How fast VMs of the usual shape could begin. Its seed is made when there is none."""
+
+    name: ImageName
+
+
 class PruneImages(Request[Pruned], frozen=True, tag="image.prune"):
     dry_run: bool = False
 
@@ -599,6 +607,7 @@ AnyRequest = (
     | RenameImage
     | ChooseDefaultImage
     | WarmImage
+    | MeasureFloor
     | PruneImages
     | ExportImage
 )

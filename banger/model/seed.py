@@ -64,3 +64,14 @@ class PrunedSeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image: str
     bytes: int
     reason: str
+
+
+class SeedFloor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Milliseconds of the bare VMM, with nothing of banger's around it."""
+
+    restore_ms: float
+    """From nothing to a guest that runs, begun in the seed."""
+    answer_ms: float
+    """To the first answer of its agent."""
+    boot_ms: float
+    """To the first answer of the agent in one that was booted."""
