@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 from tests.vm.instance import Instance
+from tests.vm.terminal import terminal
 
 MIB = 1 << 20
 
@@ -40,6 +41,23 @@ def test_host_and_guest(instance: Instance, box: str) -> None:
     assert watching.stdout is not None
     looks = [json.loads(watching.stdout.readline())[0] for _ in range(2)]
     assert looks[0]["at_s"] < looks[1]["at_s"]
+
+
+def test_a_terminal_is_drawn_anew_and_a_pipe_is_not(instance: Instance, box: str) -> None:
+    watch = ("vm", "stats", box, "--watch", "--interval", "0.2")
+    with terminal(instance, *watch) as screen:
+        for _ in range(2):
+            screen.expect(r"\x1b\[H\x1b\[2J")
+            screen.expect(f"{box} ")
+        screen.process.send_signal(signal.SIGINT)
+        assert screen.await_exit() == 130
+    with terminal(instance, *watch, "--no-progress") as screen:
+        for _ in range(2):
+            screen.expect("NAME")
+            screen.expect(f"{box} ")
+        assert "\x1b" not in screen.seen
+        screen.process.send_signal(signal.SIGINT)
+        assert screen.await_exit() == 130
 
 
 def test_a_guest_that_does_not_answer_shows_the_hosts_side(instance: Instance, box: str) -> None:

@@ -48,7 +48,6 @@ def test_watch_and_work(instance: Instance, box: str) -> None:
         assert f" {box} " in screen.text
 
         delays = [delay(screen, daemon, f"news-{number}") for number in range(5)]
-        print("delays", delays)
         assert min(delays) < ON_SCREEN_S * BUSY_HOST, delays
 
         daemon.call(CreateVm(name="news", start=False))
