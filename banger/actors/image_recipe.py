@@ -107,6 +107,26 @@ class RecipeWork:
         ]
 
 
+class VmWork(RecipeWork):
+    """The disks of a VM, whose image was ``base``: its guests go on to start as that one's do."""
+
+    def __init__(
+        self,
+        base: ImageRecord,
+        builder: Path,
+        environment: Mapping[str, str],
+        options: BuildOptions,
+        arguments: Sequence[str],
+    ) -> None:
+        super().__init__(f"{OF_VM}{base.name}", builder, environment, options, arguments=arguments)
+        self._base = base
+
+    def describe(self, directory: Path, record: ImageRecord) -> ImageRecord:
+        described = super().describe(directory, record)
+        base = self._base
+        return msgspec.structs.replace(described, init=base.init, process=base.process)
+
+
 def make_work(
     catalog: Catalog,
     find_builder: Callable[[str], Path],
@@ -177,12 +197,9 @@ def _of_vm(
             hint=f"'banger vm stop {vm.name}' first",
         )
     base = catalog.store.load(vm.image_id)
-    _check_base(base, options)
     arguments = ["--from-image", str(catalog.store.directory(base.id)), "--vm", str(vms / vm.name)]
-    arguments += ["--distribution", base.distribution]
-    return RecipeWork(
-        f"{OF_VM}{base.name}", image_of_vm_maker(), environment, options, arguments=arguments
-    )
+    arguments += ["--distribution", base.distribution, "--kernel", base.kernel_version]
+    return VmWork(base, image_of_vm_maker(), environment, options, arguments)
 
 
 def _check_base(base: ImageRecord, options: BuildOptions) -> None:

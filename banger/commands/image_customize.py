@@ -4,15 +4,19 @@ import secrets
 import subprocess
 import sys
 
+import msgspec
+
+from banger.client.exec import run_exec
 from banger.client.ssh import forget_host, ssh_arguments
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.commands.image_build import build
 from banger.commands.vm_create import create
+from banger.commands.vm_exec import exec_request
 from banger.commands.vm_ssh import SSH_DEADLINE_S, SSH_FAILED
 from banger.kernel.errors import BangerError, Conflict, GuestError, UsageError
 from banger.model.build import BuildOptions
-from banger.model.image import ImageView
+from banger.model.image import ImageInit, ImageView
 from banger.model.names import check_name
 from banger.model.requests import (
     AnyOutput,
@@ -52,17 +56,19 @@ def run(context: Context, *, name: str, shell: bool, new: str | None, save: bool
         raise UsageError("a shell needs the terminal, and this command does not have it")
     if not save and not sys.stdin.isatty():
         raise UsageError("nobody can be asked whether to save", hint="add --save")
-    _check_built(context.call(ShowImage(name)))
+    image = context.call(ShowImage(name))
+    _check_name(image, new)
     vm = f"customize-{secrets.token_hex(3)}"
     create(context, CreateVm(name=vm, image=name))
     try:
-        code = _shell(context, vm)
-        if code == SSH_FAILED:
+        if image.init is ImageInit.AGENT:
+            _shell_of_agent(context, vm)
+        elif _shell(context, vm) == SSH_FAILED:
             raise BangerError(f"there was no shell in {vm!r}", hint="nothing was saved")
         if not save and not _confirmed(new):
             context.line("nothing was saved")
             return 0
-        _forget(context, vm)
+        _forget(context, vm, image)
         context.call(StopVm(vm))
         view = build(context, BuildImage(new, name, options=BuildOptions(vm=vm)))
     finally:
@@ -72,13 +78,13 @@ def run(context: Context, *, name: str, shell: bool, new: str | None, save: bool
     return 0
 
 
-def _check_built(view: ImageView) -> None:
+def _check_name(view: ImageView, new: str) -> None:
     """Before anybody has worked in vain."""
-    if not view.managed or view.imported is not None:
+    if new == view.name and (not view.managed or view.imported is not None):
         how = "imported" if view.managed else "registered"
         raise Conflict(
-            f"image {view.name!r} was {how}, not built, and can't be customized",
-            hint="change the file it is of, and register or import that",
+            f"image {view.name!r} was {how}: what is made of it needs a name of its own",
+            hint="give one with --as",
         )
 
 
@@ -92,16 +98,34 @@ def _shell(context: Context, vm: str) -> int:
     ).returncode
 
 
+def _shell_of_agent(context: Context, vm: str) -> None:
+    """In a guest without an init nobody starts an SSH server."""
+    context.note(f"a shell in {vm}; it ends with 'exit'")
+    request = exec_request(
+        vm,
+        ("/bin/sh",),
+        tty=sys.stdin.isatty(),
+        user="root",
+        workdir="/",
+        env=(),
+        timeout_s=None,
+    )
+    if context.json:
+        request = msgspec.structs.replace(request, tty=False)
+    run_exec(context.daemon, request)
+
+
 def _confirmed(new: str) -> bool:
     sys.stderr.write(f"save this as image {new}? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _forget(context: Context, vm: str) -> None:
-    request = Exec(vm, ["/bin/sh", "-ec", FORGET], timeout_s=FORGET_DEADLINE_S)
+def _forget(context: Context, vm: str, image: ImageView) -> None:
+    request = Exec(vm, ["/bin/sh", "-ec", FORGET], user="root", timeout_s=FORGET_DEADLINE_S)
     result = context.daemon.call(request, items=AnyOutput)
-    if result.code != 0:
+    # A container may lack the programs; what the agent lays down it lays down anew.
+    if result.code != 0 and image.init is ImageInit.IMAGE:
         raise GuestError(f"{vm!r} could not be cleaned: exit {result.code}")
 
 

@@ -68,7 +68,7 @@ def test_a_registered_file_boots_and_stays_as_it_is(instance: Instance, mine: Pa
     before, status = digest(mine), mine.stat()
     assert instance.create("guest", "--image", "mine")["image"] == "mine"
     customize = ("image", "customize", "mine", "--shell", "--save")
-    assert "was registered, not built" in instance.error(*customize, code=4)
+    assert "needs a name of its own" in instance.error(*customize, code=4)
     assert "Debian" in instance.sh("guest", "echo changed >/root/x; sync; cat /etc/os-release")
     assert "used by 1 VMs: guest" in instance.error("image", "delete", "mine", code=4)
     instance.run("image", "rename", "mine", "yours")
