@@ -12,37 +12,29 @@ from typing import Any
 import msgspec
 
 from banger.batch.report import Outcome
-from banger.cli.invocation import parse
+from banger.cli.invocation import Invocation, parse
 from banger.cli.plugins import Plugins
 from banger.commands.cancellation import Cancellation
 from banger.commands.context import Context
 from banger.commands.sink import KeptSink, Sink
 from banger.kernel.errors import BangerError, GuestError, Interrupted, TimedOut
 from banger.model.sizes import MIB, show_size
-from banger.model.vm import VmView
 
 CREATORS = frozenset({("vm", "create")})
-"""Commands whose document is the VM that they have created."""
-
-
+"""Commands that create a VM which stays, with an option for its labels."""
 KEPT_BYTES_MAX = 16 * MIB
 """Of what a command says, where it is not passed on as it comes."""
 
 
-class Created(msgspec.Struct, frozen=True):
-    """A VM that a command made. Its id tells it from a later one of the same name."""
-
-    name: str
-    id: str
-
-
 class Execution(msgspec.Struct, frozen=True):
-    """``keep``: keep what the command writes, instead of passing it on as it comes."""
+    """``keep``: keep what the command writes, instead of passing it on as it comes. ``label`` is
+    given to a VM that the command creates, so that it can be found again."""
 
     context: Context
     cancellation: Cancellation
     keep: bool
     timeout_s: float | None = None
+    label: str = ""
 
 
 class _BoundedSink(KeptSink):
@@ -109,9 +101,7 @@ def _deadline(context: Context, execution: Execution) -> AbstractContextManager[
     return nullcontext() if timeout_s is None else _Deadline(context, timeout_s)
 
 
-def execute(
-    execution: Execution, words: Sequence[str], *, json: bool
-) -> tuple[Outcome, list[Created]]:
+def execute(execution: Execution, words: Sequence[str], *, json: bool) -> Outcome:
     """Errors are part of the outcome. Raises `Interrupted` when cancelled.
 
     With ``json`` the command's document is kept, whether it was asked to print one or not.
@@ -123,9 +113,8 @@ def execute(
     error: BangerError | None = None
     code = 0
     document: Any = None
-    created: list[Created] = []
     try:
-        invocation = parse(words, Plugins(session.interface))
+        invocation = _labelled(parse(words, Plugins(session.interface)), execution.label)
         context = _Recording(session, sink, json=invocation.json)
         with context:
             try:
@@ -133,13 +122,11 @@ def execute(
                     code = invocation.run(context)
             finally:
                 document = context.recorded
-                if invocation.command.path in CREATORS and isinstance(document, VmView):
-                    created.append(Created(document.name, document.id))
     except Interrupted:
         raise
     except BangerError as failed:
         error, code = failed, failed.exit_code
-    outcome = Outcome(
+    return Outcome(
         code,
         time.monotonic() - begun,
         kept.output if kept else "",
@@ -147,4 +134,11 @@ def execute(
         document if json else None,
         error,
     )
-    return outcome, created
+
+
+def _labelled(invocation: Invocation, label: str) -> Invocation:
+    if not label or invocation.command.path not in CREATORS:
+        return invocation
+    parameters = {**invocation.parameters}
+    parameters["labels"] = (*parameters["labels"], label)
+    return msgspec.structs.replace(invocation, parameters=parameters)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from banger.batch.execute import Created, Execution, execute
+from banger.batch.execute import Execution, execute
 from banger.batch.expand import VALUE_MAX, is_code, pattern_error, seconds_of
 from banger.batch.json_path import look_up
 from banger.batch.plan import (
@@ -34,12 +34,14 @@ from banger.batch.plan import (
 )
 from banger.batch.problems import Place
 from banger.batch.report import Outcome, Report
-from banger.batch.undo import delete
+from banger.batch.undo import delete_marked, label, new_mark, unmark
 from banger.commands.cancellation import Cancellation
 from banger.commands.context import Context
 from banger.kernel.errors import BangerError, Interrupted, UsageError
 
 THREADS_MAX = 64
+UNDO_ATTEMPTS = 3
+"""Ctrl-C ends one, impatience must not leave VMs."""
 WAIT_TIMEOUT_S = 60.0
 WAIT_EVERY_S = 1.0
 
@@ -55,7 +57,7 @@ class StepFailed(Exception):
 def run_plan(plan: Plan, context: Context, report: Report) -> int:
     """Returns the exit code: of the first command that failed, else of a deferred one."""
     cancellation = Cancellation()
-    scope = _Scope(context, report, cancellation, {}, beside_others=False)
+    scope = _Scope(context, report, cancellation, {}, None, beside_others=False)
     code = 0
     try:
         with context.telling(cancellation.cancel):
@@ -76,15 +78,19 @@ class _Scope:
         report: Report,
         cancellation: Cancellation,
         slots: dict[int, str],
+        mark: str | None,
         *,
         beside_others: bool,
     ) -> None:
-        self.created: list[Created] = []
+        """``mark`` is that of the VMs created here; None: nothing here is ever undone."""
+        self.marks: set[str] = set()
+        """Of the blocks within that have ended well."""
         self.deferred: list[Order] = []
         self._context = context
         self._report = report
         self._cancellation = cancellation
         self._slots = slots
+        self._mark = mark
         self._beside_others = beside_others
 
     def run(self, plan: Plan) -> None:
@@ -118,13 +124,12 @@ class _Scope:
         self, order: Order, *, keep: bool, timeout_s: float | None = None, quiet: bool = False
     ) -> Outcome:
         """``quiet``: what the command says is for us only."""
-        execution = Execution(self._context, self._cancellation, keep=keep, timeout_s=timeout_s)
+        execution = Execution(self._context, self._cancellation, keep, timeout_s, label(self._mark))
         try:
-            outcome, created = execute(execution, order.fill(self._slots), json=self._report.json)
+            outcome = execute(execution, order.fill(self._slots), json=self._report.json)
         except Interrupted:
             self._report.cancelled(order)
             raise
-        self.created += created
         if not quiet:
             self._report.show(outcome)
         return outcome
@@ -222,8 +227,9 @@ class _Scope:
 
     def _fork(self, fork: Fork) -> None:
         cancellation = Cancellation(self._cancellation)
+        mark = self._mark if fork.keep_going else new_mark()
         branches = [
-            _Scope(self._context, self._report, cancellation, self._slots, beside_others=True)
+            _Scope(self._context, self._report, cancellation, self._slots, mark, beside_others=True)
             for _ in fork.branches
         ]
         failures = _in_threads(
@@ -235,22 +241,34 @@ class _Scope:
             keep_going=fork.keep_going,
         )
         cancellation.retire()
-        if not failures or fork.keep_going:
-            for branch in branches:
-                self.created += branch.created
-                self.deferred += branch.deferred
+        marks = {mark for branch in branches for mark in branch.marks}
+        if mark is not None:
+            marks.add(mark)
+        if failures and not fork.keep_going:
+            self._undo(fork.at, branches, marks)
         else:
-            for branch in reversed(branches):
-                branch.run_deferred()
-            self._undo(fork.at, [made for branch in branches for made in branch.created])
+            for branch in branches:
+                self.deferred += branch.deferred
+            self._keep(marks)
         for failure in failures:
             raise failure
 
-    def _undo(self, at: Place, created: list[Created]) -> None:
+    def _keep(self, marks: set[str]) -> None:
+        """A block has ended well; one around it may still be undone."""
+        if self._mark is not None:
+            self.marks |= marks
+        elif marks:
+            unmark(self._context, marks)
+
+    def _undo(self, at: Place, branches: list[_Scope], marks: set[str]) -> None:
         undoing = _Thorough()
-        for made in reversed(created):
+        for branch in reversed(branches):
             with undoing:
-                delete(self._context, self._report, at, made)
+                branch.run_deferred()
+        for _ in range(UNDO_ATTEMPTS):
+            with undoing:
+                delete_marked(self._context, self._report, at, marks)
+                break
         undoing.end()
 
     def run_deferred(self) -> int:
@@ -268,10 +286,10 @@ class _Scope:
         return next(filter(None, codes), 0)
 
     def _deferred(self, order: Order) -> int:
-        execution = Execution(self._context, Cancellation(), keep=True)
+        execution = Execution(self._context, Cancellation(), True)
         self._report.begun(order, deferred=True)
         try:
-            outcome, _ = execute(execution, order.fill(self._slots), json=self._report.json)
+            outcome = execute(execution, order.fill(self._slots), json=self._report.json)
         except (KeyboardInterrupt, Interrupted):
             outcome = Outcome(Interrupted.exit_code, 0, error=Interrupted())
         self._report.show(outcome)

@@ -50,12 +50,14 @@ def image(name: str) -> ImageView:
 
 class FakeVms:
     """``failing`` are names whose creation fails, ``held`` those whose creation lasts until
-    ``release`` is set. ``said`` is what commands in guests write and come to."""
+    ``release`` is set; of these, ``stubborn`` ones are made also when nobody waits any more.
+    ``said`` is what commands in guests write and come to."""
 
     def __init__(self) -> None:
         self.vms: dict[str, VmView] = {}
         self.failing: set[str] = set()
         self.held: set[str] = set()
+        self.stubborn: set[str] = set()
         self.release = threading.Event()
         self.holding = threading.Semaphore(0)
         """Released once for each creation that is held."""
@@ -104,9 +106,13 @@ class FakeVms:
 
     def _create(self, request: CreateVm) -> VmView:
         name = request.name or "made-up"
+        if name in self.stubborn:
+            labels = dict(request.labels)
+            self.vms[name] = msgspec.structs.replace(view(name, VmState.CREATING), labels=labels)
         if name in self.held:
             self.holding.release()
             assert self.release.wait(HELD_S), name
+            self.vms.pop(name, None)
         with self._lock:
             if name in self.vms:
                 raise Conflict(f"VM {name!r} exists already")

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from banger.commands.context import Context
 from banger.commands.session import Session
 from banger.commands.sink import KeptSink
 from banger.kernel.errors import Interrupted
-from tests.unit.command_line import Cli
+from tests.unit.command_line import Cli, view
 from tests.unit.fake_daemon import serving
 from tests.unit.fake_vms import FakeVms
 
@@ -223,20 +224,58 @@ def test_keep_going_undoes_nothing(run: Runner, vms: FakeVms) -> None:
     assert set(vms.vms) == {"a", "c"}
 
 
-def test_a_vm_made_anew_under_the_same_name_is_not_undone(run: Runner, vms: FakeVms) -> None:
+def test_a_creation_that_ends_while_it_is_cancelled_is_undone(run: Runner, vms: FakeVms) -> None:
+    vms.held.add("late")
+    vms.stubborn.add("late")
+    vms.failing.add("bad")
+
+    def release() -> None:
+        while "late" not in vms.vms:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        vms.release.set()
+
+    releasing = threading.Thread(target=release)
+    releasing.start()
     text = """
         parallel
-            each n in a
-                vm create a
-                vm delete a
-                vm create a --no-start
-                vm delete a
-                vm show nobody
+            vm create late
+            each n in bad
+                wait --every 0.01 --output creating vm show late
+                vm create bad
             end
         end
     """
+    assert run(text) == 1
+    releasing.join()
+    assert vms.log == ["create late", "delete late"]
+    assert vms.vms == {}
+
+
+def test_vms_of_the_same_name_that_are_not_the_blocks_are_left_alone(
+    run: Runner, vms: FakeVms
+) -> None:
+    vms.vms["other"] = view("other", app="web")
+    assert run("parallel\nvm create other\nvm create mine --no-start\nend\n") == 4
+    assert set(vms.vms) == {"other"}
+
+
+def test_marks_go_when_the_block_has_ended_well(run: Runner, vms: FakeVms) -> None:
+    text = """
+        parallel
+            vm create a --label x=y
+            parallel --keep-going
+                vm create b
+            end
+            parallel
+                vm create c
+            end
+        end
+    """
+    assert run(text) == 0
+    assert [vms.vms[name].labels for name in "abc"] == [{"x": "y"}, {}, {}]
     vms.vms.clear()
-    assert run(text) == 3
+    assert run(text.replace("        end\n    ", "vm create b\nend\n    ")) == 4
     assert vms.vms == {}
 
 
