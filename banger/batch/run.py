@@ -34,14 +34,13 @@ from banger.batch.plan import (
 )
 from banger.batch.problems import Place
 from banger.batch.report import Outcome, Report
+from banger.batch.signals import Interruptions
 from banger.batch.undo import delete_marked, label, new_mark, unmark
 from banger.commands.cancellation import Cancellation
 from banger.commands.context import Context
 from banger.kernel.errors import BangerError, Interrupted, UsageError
 
 THREADS_MAX = 64
-UNDO_ATTEMPTS = 3
-"""Ctrl-C ends one, impatience must not leave VMs."""
 WAIT_TIMEOUT_S = 60.0
 WAIT_EVERY_S = 1.0
 
@@ -56,17 +55,33 @@ class StepFailed(Exception):
 
 def run_plan(plan: Plan, context: Context, report: Report) -> int:
     """Returns the exit code: of the first command that failed, else of a deferred one."""
-    cancellation = Cancellation()
-    scope = _Scope(context, report, cancellation, {}, None, beside_others=False)
-    code = 0
-    try:
-        with context.telling(cancellation.cancel):
-            scope.run(plan)
-    except StepFailed as failed:
-        code = failed.code
-    finally:
-        deferred = scope.run_deferred()
+    with Interruptions() as interruptions:
+        cancellation = Cancellation()
+        means = _Means(context, report, interruptions, {})
+        scope = _Scope(means, cancellation, None, beside_others=False)
+        code, interrupted = 0, False
+        try:
+            with context.telling(cancellation.cancel), interruptions.cancelling(cancellation):
+                scope.run(plan)
+        except StepFailed as failed:
+            code = failed.code
+        except Interrupted:
+            interrupted = True
+        finally:
+            deferred = scope.run_deferred()
+    interruptions.obey()
+    if interrupted:
+        raise Interrupted
     return code or deferred
+
+
+class _Means(msgspec.Struct, frozen=True):
+    """What all parts of a run share. ``slots`` are the values captured so far."""
+
+    context: Context
+    report: Report
+    interruptions: Interruptions
+    slots: dict[int, str]
 
 
 class _Scope:
@@ -74,10 +89,8 @@ class _Scope:
 
     def __init__(
         self,
-        context: Context,
-        report: Report,
+        means: _Means,
         cancellation: Cancellation,
-        slots: dict[int, str],
         mark: str | None,
         *,
         beside_others: bool,
@@ -86,10 +99,11 @@ class _Scope:
         self.marks: set[str] = set()
         """Of the blocks within that have ended well."""
         self.deferred: list[Order] = []
-        self._context = context
-        self._report = report
+        self._means = means
+        self._context = means.context
+        self._report = means.report
         self._cancellation = cancellation
-        self._slots = slots
+        self._slots = means.slots
         self._mark = mark
         self._beside_others = beside_others
 
@@ -229,8 +243,7 @@ class _Scope:
         cancellation = Cancellation(self._cancellation)
         mark = self._mark if fork.keep_going else new_mark()
         branches = [
-            _Scope(self._context, self._report, cancellation, self._slots, mark, beside_others=True)
-            for _ in fork.branches
+            _Scope(self._means, cancellation, mark, beside_others=True) for _ in fork.branches
         ]
         failures = _in_threads(
             [
@@ -265,10 +278,8 @@ class _Scope:
         for branch in reversed(branches):
             with undoing:
                 branch.run_deferred()
-        for _ in range(UNDO_ATTEMPTS):
-            with undoing:
-                delete_marked(self._context, self._report, at, marks)
-                break
+        with undoing, self._means.interruptions.cancelling(None):
+            delete_marked(self._context, self._report, at, marks)
         undoing.end()
 
     def run_deferred(self) -> int:
@@ -286,11 +297,13 @@ class _Scope:
         return next(filter(None, codes), 0)
 
     def _deferred(self, order: Order) -> int:
-        execution = Execution(self._context, Cancellation(), True)
+        cancellation = Cancellation()
+        execution = Execution(self._context, cancellation, True)
         self._report.begun(order, deferred=True)
         try:
-            outcome = execute(execution, order.fill(self._slots), json=self._report.json)
-        except (KeyboardInterrupt, Interrupted):
+            with self._means.interruptions.cancelling(cancellation):
+                outcome = execute(execution, order.fill(self._slots), json=self._report.json)
+        except Interrupted:
             outcome = Outcome(Interrupted.exit_code, 0, error=Interrupted())
         self._report.show(outcome)
         if outcome.complaint:
@@ -343,17 +356,12 @@ def _in_threads(
     for thread in threads:
         thread.start()
     for thread in threads:
-        while thread.is_alive():
-            try:
-                thread.join()
-            except BaseException as error:  # Ctrl-C, or a signal that is to end us
-                raised.append(error)
-                cancellation.cancel()
+        thread.join()
     return sorted(raised, key=_weight)
 
 
 def _weight(error: BaseException) -> int:
-    """What ends the run matters more than a failure, and that more than a cancellation."""
+    """A fault of ours matters more than a failure, and that more than a cancellation."""
     if isinstance(error, Interrupted):
         return 2
     return 1 if isinstance(error, StepFailed) else 0
