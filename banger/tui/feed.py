@@ -17,9 +17,11 @@ from banger.model.requests import (
     AnyOutput,
     DeleteVm,
     ListVms,
+    PauseVm,
     ReadConsole,
     ReadEvents,
     ReadStats,
+    ResumeVm,
     ShowVm,
     StartVm,
     StopVm,
@@ -43,6 +45,8 @@ REQUESTS: dict[Verb, Callable[[str], Request[Any]]] = {
     Verb.START: StartVm,
     Verb.STOP: StopVm,
     Verb.DELETE: DeleteVm,
+    Verb.PAUSE: PauseVm,
+    Verb.RESUME: ResumeVm,
 }
 
 

@@ -119,6 +119,12 @@ def _show(model: Model, key: str) -> bool:
     return True
 
 
+def _verb(key: str, state: VmState) -> Verb | None:
+    if key == "p":
+        return Verb.RESUME if state is VmState.PAUSED else Verb.PAUSE
+    return VERBS.get(key)
+
+
 def _begin(model: Model, key: str) -> Action | None:
     if key == "q":
         return Quit()
@@ -132,9 +138,9 @@ def _begin(model: Model, key: str) -> Action | None:
             model.tell(f"{view.name} is {view.state}; only a running VM can be logged in to")
             return None
         return Login(view.name)
-    if key not in VERBS:
+    verb = _verb(key, view.state)
+    if verb is None:
         return None
-    verb = VERBS[key]
     try:
         guard(view.name, view.state, verb)
     except IllegalState as error:

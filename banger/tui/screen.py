@@ -23,6 +23,7 @@ HELP = (
     ("o O r", "sort by the next, the previous column; the other way round"),
     ("s", "start"),
     ("x", "stop"),
+    ("p", "pause, or resume"),
     ("d", "delete"),
     ("l", "log in by ssh; its end leads back here"),
     ("e", "events on and off"),
@@ -121,7 +122,7 @@ def _keys(model: Model, width: int) -> Line:
         keys = [("b", "start bangerd"), ("q", "quit")]
     elif model.mode is Mode.DETAIL:
         keys = [("s", "start"), ("x", "stop"), ("l", "ssh"), ("d", "delete"), ("↑↓", "other VM")]
-        keys += [("Esc", "back"), ("?", "help")]
+        keys += [("p", "pause"), ("Esc", "back"), ("?", "help")]
     elif model.mode is Mode.HELP:
         keys = [("any key", "back")]
     else:

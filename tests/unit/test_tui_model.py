@@ -234,6 +234,12 @@ def test_verbs(key: str, state: VmState, verb: Verb) -> None:
     assert keys(model, key, "y") == Act(verb, "a")
 
 
+def test_one_key_pauses_and_resumes() -> None:
+    assert keys(model_of("a"), "p") == Act(Verb.PAUSE, "a")
+    assert keys(model_of("a", state=VmState.PAUSED), "p") == Act(Verb.RESUME, "a")
+    assert keys(model_of("a", state=STOPPED), "p") is None
+
+
 def test_what_is_not_legal_is_told() -> None:
     model = model_of("a", state=STOPPED)
     assert keys(model, "x") is None
