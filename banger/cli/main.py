@@ -60,6 +60,8 @@ def run(arguments: list[str], *, json: bool, debug: bool) -> int:
         with Session() as session:
             plugins = Plugins(session.interface)
             try:
+                if not arguments and _sits_at_a_terminal():
+                    arguments = ["repl"]
                 invocation = parse(arguments, plugins)
             except Group as group:
                 from banger.cli.help import help_text
@@ -96,6 +98,10 @@ def run(arguments: list[str], *, json: bool, debug: bool) -> int:
             traceback.print_exc()
         bug = BangerError(f"internal error: {error!r}", hint="--debug shows where")
         return _report(bug, json)
+
+
+def _sits_at_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _report(error: BangerError, json: bool) -> int:

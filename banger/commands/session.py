@@ -82,6 +82,10 @@ class Session:
                     self.give_back(connection)
         return found
 
+    def forget_interface(self) -> None:
+        """The next who asks for it gets it from the daemon."""
+        self._interface = None
+
 
 def _has_news(connection: Connection) -> bool:
     poll = select.poll()

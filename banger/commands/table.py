@@ -72,6 +72,7 @@ MODULES = {
     ("run",): "banger.batch.command",
     ("tui",): "banger.tui.command",
     ("doctor",): "doctor",
+    ("repl",): "banger.repl.command",
     ("help",): "banger.cli.help",
     ("schema",): "banger.cli.schema",
     ("completion",): "banger.cli.completion",

@@ -100,6 +100,13 @@ SETTINGS = (
         "User that QEMU runs as when the daemon is root; 'nobody' when it does not exist.",
     ),
     Setting(
+        "repl.editing",
+        "emacs",
+        "Keys of the shell's prompt.",
+        choices=("emacs", "vi"),
+    ),
+    Setting("repl.mouse", False, "Whether the mouse moves the cursor in the shell's prompt."),
+    Setting(
         "daemon.group",
         "",
         "Group that may use the daemon's socket beside its owner.",

@@ -72,7 +72,7 @@ def daemon(home: Path) -> Iterator[FakeDaemon]:
         yield started
 
 
-WITHOUT_DOCUMENT = {("tui",), ("complete",), ("vm", "ssh"), ("daemon", "run")}
+WITHOUT_DOCUMENT = {("repl",), ("tui",), ("complete",), ("vm", "ssh"), ("daemon", "run")}
 
 # --- the table ---
 

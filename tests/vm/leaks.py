@@ -26,6 +26,7 @@ MEANT_TO_STAY = {
     "state/banger/keys/id_ed25519.pub",
     "state/banger/keys/id_ed25519.retired",
     "state/banger/events.jsonl",
+    "state/banger/repl-history",
     "state/banger/ssh",
     "state/banger/ssh/id_ed25519",
     "state/banger/subnet",

@@ -18,6 +18,9 @@ from typing import Any
 
 from tests.vm.instance import Instance
 
+WHERE, HERE = b"\x1b[6n", b"\x1b[1;1R"
+"""A program asks where the cursor is; terminals answer."""
+
 
 class Terminal:
     def __init__(self, master: int, slave: int, process: subprocess.Popen[bytes]) -> None:
@@ -43,7 +46,10 @@ class Terminal:
         """What comes first within this time; "" when nothing does."""
         if not select.select([self._master], [], [], seconds)[0]:
             return ""
-        return os.read(self._master, 65536).decode(errors="replace")
+        data = os.read(self._master, 65536)
+        for _ in range(data.count(WHERE)):
+            os.write(self._master, HERE)
+        return data.decode(errors="replace")
 
     def resize(self, rows: int, columns: int) -> None:
         _set_size(self._master, rows, columns)
@@ -63,8 +69,8 @@ class Terminal:
         return self.process.returncode
 
     def _drain(self, seconds: float) -> None:
-        while select.select([self._master], [], [], seconds)[0]:
-            self.seen += os.read(self._master, 65536).decode(errors="replace")
+        while data := self.read(seconds):
+            self.seen += data
 
 
 @contextlib.contextmanager
