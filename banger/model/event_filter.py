@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import get_args
+from typing import Annotated, get_args
 
 import msgspec
 
@@ -12,7 +12,12 @@ from banger.kernel.errors import UsageError
 from banger.kernel.message import Event
 from banger.model.events import AnyEvent
 
-Filter = dict[str, list[str]]
+PATTERN_CHARACTERS = 200
+PATTERNS = 32
+
+Pattern = Annotated[str, msgspec.Meta(max_length=PATTERN_CHARACTERS)]
+Patterns = Annotated[list[Pattern], msgspec.Meta(max_length=PATTERNS)]
+Filter = dict[str, Patterns]
 """By key the patterns, with ``*`` and ``?``: one of each key's must fit."""
 
 TYPE_KEY = "type"
@@ -36,7 +41,11 @@ def parse_filters(texts: Iterable[str]) -> Filter:
             raise UsageError(f"no event has a field {key!r}", hint=f"fields: {', '.join(KEYS)}")
         if key == TYPE_KEY and not any(fnmatchcase(kind, pattern) for kind in TYPES):
             raise UsageError(f"no event is of type {pattern!r}", hint=f"types: {', '.join(TYPES)}")
+        if len(pattern) > PATTERN_CHARACTERS:
+            raise UsageError(f"a filter has more than {PATTERN_CHARACTERS} characters")
         found.setdefault(key, []).append(pattern)
+        if len(found[key]) > PATTERNS:
+            raise UsageError(f"more than {PATTERNS} filters for the field {key!r}")
     return found
 
 

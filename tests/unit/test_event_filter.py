@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from banger.kernel.errors import UsageError
 from banger.model.event_filter import fits, parse_filters
 from banger.model.events import CapabilityDisabled, StageFinished, VmStateChanged
+from banger.model.requests import ReadEvents
 from banger.model.vm import VmState
 
 STAGE = StageFinished("web-1", "create", "agent", 1.5, "")
@@ -33,6 +35,17 @@ def test_filters(filters: list[str], stage: bool, state: bool) -> None:
     assert fits(STAGE, wanted) is stage
     assert fits(STATE, wanted) is state
     assert not fits(CapabilityDisabled("nat", ""), {"vm": ["*"]})
+
+
+def test_filters_are_bounded() -> None:
+    with pytest.raises(UsageError, match="more than 200 characters"):
+        parse_filters(["vm=" + "*" * 201])
+    with pytest.raises(UsageError, match="more than 32 filters"):
+        parse_filters(["vm=*"] * 33)
+    decoder = msgspec.msgpack.Decoder(ReadEvents)
+    for where in ({"vm": ["*" * 201]}, {"vm": ["*"] * 33}, {str(n): [""] for n in range(33)}):
+        with pytest.raises(msgspec.ValidationError):
+            decoder.decode(msgspec.msgpack.encode(ReadEvents(where=where)))
 
 
 @pytest.mark.parametrize(
