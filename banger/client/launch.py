@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -96,6 +95,8 @@ def start(paths: Paths, flags: Sequence[str] = ()) -> Connection | None:
 
 def _start(flags: Sequence[str]) -> tuple[int | None, str]:
     """One attempt: None once the daemon serves, else its exit code and what it said."""
+    import subprocess  # slow to load, and mostly a daemon runs
+
     read_end, write_end = os.pipe()
     argv = [sys.executable, "-m", "banger.daemon", "--log-file", "--ready-fd", str(write_end)]
     try:

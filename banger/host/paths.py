@@ -15,7 +15,6 @@ Source: XDG Base Directory Specification 0.8.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,8 +36,10 @@ class Paths(msgspec.Struct, frozen=True):
     def of(cls, environ: Mapping[str, str], uid: int) -> Paths:
         home = Path(environ.get("HOME") or Path("~").expanduser())
         user_runtime = Path("/run/user") / str(uid)
-        if not user_runtime.is_dir():
+        if uid != 0 and not user_runtime.is_dir():
             # No session manager: a directory of one's own, checked when it is made.
+            import tempfile  # slow to load, and seldom needed
+
             user_runtime = Path(tempfile.gettempdir()) / f"banger-{uid}"
 
         def place(variable: str, of_user: Path, of_root: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import IPv4Address
 from typing import Annotated, Any
 
 import msgspec
@@ -160,6 +159,8 @@ class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.address:
+            from ipaddress import IPv4Address  # clients that read no records need none
+
             IPv4Address(self.address)
 
     @property
