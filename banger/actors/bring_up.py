@@ -8,12 +8,15 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
 from banger.actors.guest_start import AGENT_DEADLINE_S, WARM_DEADLINE_S, GuestStart
+from banger.actors.layers import lay_overlay, layers_below
+from banger.actors.origin import Origin
 from banger.actors.seeds import DropSeed, FindSeed, Seed, WantSeed
 from banger.actors.services import Services
 from banger.actors.tap_pool import (
@@ -58,8 +61,11 @@ class BringUp:
         seen: Callable[[VmRecord, TapLease | None], Vm],
         attend: Callable[[Machine], Awaitable[None]],
         vmm: VmmWatch,
+        origin: Origin | None = None,
     ) -> None:
-        """``seen`` makes the VM as hooks see it; ``attend`` puts a launched machine under the
+        """``origin``: what the guest begins in, on the layers in the record.
+
+        ``seen`` makes the VM as hooks see it; ``attend`` puts a launched machine under the
         watch of ``vmm``."""
         self.record = record
         self._services = services
@@ -68,6 +74,7 @@ class BringUp:
         self._seen = seen
         self._undo: list[Undo] = []
         self._plan = GuestBuilder().build()
+        self._origin = origin
         self._seed: Seed | None = None
         """What the guest begins in; None: it is booted."""
         self._cold = False
@@ -85,6 +92,9 @@ class BringUp:
             self._stage("record", self._write_intent, self._remove_record),
             self._stage("address", self._take_address, self._return_address),
         ]
+        if self._origin is not None:
+            disks = self._stage("root-disk", self._lay_on_layers)
+            return [*stages, disks, *self._host_stages(), *self._guest_stages()]
         disk = self._stage("root-disk", self._make_root_disk)
         if not start:
             return [*stages, disk]
@@ -92,9 +102,22 @@ class BringUp:
         return [*stages, *self._host_stages(), seed, disk, *self._guest_stages()]
 
     def start_stages(self) -> list[Stage[None]]:
-        """Its disk is no seed's any more, so the guest is booted."""
+        """Its disk is no seed's any more, so the guest is booted, or goes on."""
         admit = self._stage("admit", self._admit)
         return [admit, *self._host_stages(), *self._guest_stages()]
+
+    def restore_stages(self, layers: list[str]) -> list[Stage[None]]:
+        """Its disks are made anew, on these layers."""
+
+        async def lay() -> str:
+            self.record = msgspec.structs.replace(self.record, layers=layers)
+            note = await self._lay_on_layers()
+            await self.save()
+            return note
+
+        admit = self._stage("admit", self._admit)
+        disks = self._stage("root-disk", lay)
+        return [admit, disks, *self._host_stages(), *self._guest_stages()]
 
     def _host_stages(self) -> list[Stage[None]]:
         return [
@@ -182,6 +205,21 @@ class BringUp:
         allocated = await run_blocking(make)
         return f"overlay, {allocated >> 10} KiB allocated"
 
+    async def _lay_on_layers(self) -> str:
+        """Make all disks of the VM, each on the topmost layer that has it."""
+        self._image = await self._usable_image()
+
+        def lay() -> int:
+            tops: dict[str, Path] = {}
+            for layer in self.record.layers:
+                files = (self._services.paths.layers / layer).glob("*.qcow2")
+                tops |= {file.name: file for file in files}
+            for name, frozen in tops.items():
+                lay_overlay(self.directory / name, frozen)
+            return len(tops)
+
+        return f"{await run_blocking(lay)} overlays on {len(self.record.layers)} layers"
+
     def _drives(self) -> tuple[Drive, ...]:
         """All of them, the root disk first."""
         root = Drive(
@@ -189,16 +227,26 @@ class BringUp:
             root_disk(self.directory),
             DiskFormat.OVERLAY,
             base=self._image.root,
-            layers=self._layers,
+            layers=(*self._layers, *self._frozen(root_disk(self.directory))),
         )
+        others = [
+            msgspec.structs.replace(drive, layers=self._frozen(drive.path))
+            if drive.format is DiskFormat.OVERLAY
+            else drive
+            for drive in self._plan.drives
+        ]
         if not self.record.seed_work:
-            return (root, *self._plan.drives)
+            return (root, *others)
         base = SeedFiles.of(self._services.paths.seeds / self.record.seed).work
         others = [
             msgspec.structs.replace(drive, base=base) if drive.serial == WORK_SERIAL else drive
-            for drive in self._plan.drives
+            for drive in others
         ]
         return (root, *others)
+
+    def _frozen(self, disk: Path) -> tuple[Path, ...]:
+        """What lies between this disk and its base, or the seed's disk."""
+        return layers_below(self._services.paths, disk) if self.record.layers else ()
 
     @property
     def _layers(self) -> tuple[Path, ...]:
@@ -319,13 +367,15 @@ class BringUp:
         machine = await self.guest.launch(plan)
         await self.save(process=machine.identity)
         await self.guest.attend()
-        if self._seed is not None:
+        if plan.state is not None:
+            # Written first: what goes on can't begin there once more, its disks will differ.
+            await self.save(suspended=None)
             await self.guest.resume(await run_blocking(_sizes, plan))
         return f"{machine.accelerator}, pid {machine.identity.pid}"
 
     def _machine_plan(self) -> MachinePlan:
         assert self.lease is not None
-        spec, seed = self.record.spec, self._seed
+        spec = self.record.spec
         return MachinePlan(
             id=self.record.id,
             name=self.record.name,
@@ -338,10 +388,17 @@ class BringUp:
             cards=(Card(self.lease.tap, self.record.mac), *self._plan.cards),
             runtime=self.runtime,
             log=self.directory / "vmm.log",
-            ram=None if seed is None else Ram(seed.ram, shared=False),
-            state=None if seed is None else seed.files.state,
-            balloon=seed is None,
+            **self._beginning(),
         )
+
+    def _beginning(self) -> dict[str, Any]:
+        """What the guest begins in, for the plan."""
+        if self._origin is not None:
+            return {"state": self._origin.state, **msgspec.structs.asdict(self._origin.fittings)}
+        if self._seed is None:
+            return {}
+        ram = Ram(self._seed.ram, shared=False)
+        return {"ram": ram, "state": self._seed.files.state, "balloon": False}
 
     async def _await_agent(self) -> str:
         if self._seed is None:
@@ -353,11 +410,14 @@ class BringUp:
         return f"{note}; {await self.guest.answers(AGENT_DEADLINE_S)}"
 
     async def _configure(self) -> str:
+        if self._origin is not None:
+            self.notes = await self.guest.configure(self._warm_config(self._origin.mac))
+            return "; ".join(self.notes)
         if self._seed is None:
             self.notes = await self.guest.check_configured()
             return "; ".join(self.notes)
         try:
-            self.notes = await self.guest.configure(self._warm_config())
+            self.notes = await self.guest.configure(self._warm_config(TEMPLATE_MAC))
             return "; ".join(self.notes)
         except (BangerError, trio.TooSlowError) as error:
             # What the guest could not apply is not the seed's fault, most likely.
@@ -366,18 +426,18 @@ class BringUp:
         self.notes = await self.guest.check_configured()
         return "; ".join([note, *self.notes])
 
-    def _warm_config(self) -> GuestConfig:
+    def _warm_config(self, mac_before: str) -> GuestConfig:
         """The cold one, and what a boot would have brought that no two VMs may share."""
         config, mac = self._plan.config, self.record.mac
         interfaces = [
-            msgspec.structs.replace(card, template_mac=TEMPLATE_MAC) if card.mac == mac else card
+            msgspec.structs.replace(card, template_mac=mac_before) if card.mac == mac else card
             for card in config.interfaces
         ]
         return msgspec.structs.replace(
             config,
             interfaces=interfaces,
             entropy=os.urandom(ENTROPY_BYTES),
-            boot_id=str(uuid.uuid4()),
+            boot_id="" if self._origin and self._origin.same else str(uuid.uuid4()),
             unix_ns=time.time_ns(),
         )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import logging
 import secrets
+import shutil
 import time
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +15,8 @@ import trio
 
 from banger.actors import vm, vm_requests
 from banger.actors.blocking import run_blocking
+from banger.actors.layers import sweep_layers
+from banger.actors.origin import Origin
 from banger.actors.services import Services
 from banger.kernel.actor import Actor, Envelope, Inbox, Ref, cancelled_when_abandoned
 from banger.kernel.errors import (
@@ -28,6 +32,7 @@ from banger.kernel.message import Fault, Request
 from banger.kernel.supervisor import Child, Supervisor
 from banger.model.lifetime import Lifetime
 from banger.model.names import RESERVED_NAMES, make_up_name
+from banger.model.snapshot import SnapshotRecord
 from banger.model.vm import Labels, OptionValues, VmRecord, VmSpec, VmState, VmView
 
 log = logging.getLogger(__name__)
@@ -35,6 +40,13 @@ log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 RECOVERY_DEADLINE_S = 30.0
+
+
+class Snapshotted(msgspec.Struct, frozen=True):
+    """What a new VM is to begin in."""
+
+    record: SnapshotRecord
+    directory: Path
 
 
 class CreateVm(Request[VmView], frozen=True):
@@ -48,7 +60,12 @@ class CreateVm(Request[VmView], frozen=True):
     options: OptionValues = {}
     lifetime: Lifetime = Lifetime()
     cold: bool = False
+    origin: Snapshotted | None = None
     fault: Fault | None = None
+
+
+class SweepLayers(Request[None], frozen=True):
+    """Remove the layers that nobody uses any more."""
 
 
 class PickName(Request[str], frozen=True):
@@ -98,6 +115,7 @@ class Fleet(Actor):
         self._services = services
         self._vms: dict[str, Child] = {}
         self._quarantined: dict[str, CorruptRecord] = {}
+        self._sweeping = trio.Lock()
 
     async def run(self, inbox: Inbox) -> None:
         store = self._services.store
@@ -105,6 +123,8 @@ class Fleet(Actor):
         records, self._quarantined = await run_blocking(store.load_all)
         for error in self._quarantined.values():
             log.error("%s", error)
+        await run_blocking(shutil.rmtree, self._services.paths.forks, True)
+        await self._sweep_layers()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._supervisor = Supervisor(nursery)
@@ -137,6 +157,9 @@ class Fleet(Actor):
                     for name, child in self._of(ref):
                         await self._delete(child)
                         await self._ended(name, child)
+                    envelope.reply(None)
+                case SweepLayers():
+                    await self._sweep_layers()
                     envelope.reply(None)
                 case ListVms():
                     views = await self._ask_all(vm_requests.Describe())
@@ -177,12 +200,18 @@ class Fleet(Actor):
             labels=request.labels,
             options=request.options,
             lifetime=request.lifetime,
+            **_inherited(request.origin),
         )
         child = self._keep(name, record)
         try:
             async with cancelled_when_abandoned(envelope):
                 view = await child.ref.ask(
-                    vm_requests.Create(start=request.start, cold=request.cold, fault=request.fault)
+                    vm_requests.Create(
+                        start=request.start,
+                        cold=request.cold,
+                        origin=_origin(request.origin),
+                        fault=request.fault,
+                    )
                 )
                 envelope.reply(view)
         finally:
@@ -223,6 +252,7 @@ class Fleet(Actor):
         await self._ended(name, child)
         if child.failure is not None:
             await self._give_up(name, child.failure)
+        await self._sweep_layers()
 
     async def _give_up(self, name: str, failure: Exception) -> None:
         """The VM's actor crashes again and again: keep the VM as failed, to be deleted."""
@@ -237,6 +267,10 @@ class Fleet(Actor):
             self._quarantined[name] = CorruptRecord(f"VM {name!r}: {error}")
             return
         self._keep(name)
+
+    async def _sweep_layers(self) -> None:
+        async with self._sweeping:
+            await run_blocking(sweep_layers, self._services.paths, self._services.store)
 
     def _of(self, ref: Ref) -> list[tuple[str, Child]]:
         return [(name, child) for name, child in self._vms.items() if child.ref is ref]
@@ -271,6 +305,18 @@ class Fleet(Actor):
             await self._ask_all(vm_requests.Describe())
             await self._services.pin_unknown()
         self._services.recovered.set()
+
+
+def _inherited(origin: Snapshotted | None) -> dict[str, Any]:
+    """Fields of the record that tell what the disks lie on."""
+    if origin is None:
+        return {}
+    record = origin.record
+    return {"layers": record.layers, "seed": record.seed, "seed_work": record.seed_work}
+
+
+def _origin(origin: Snapshotted | None) -> Origin | None:
+    return None if origin is None else Origin.of(origin.record, origin.directory)
 
 
 async def _is_going(child: Child) -> bool:

@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
 from banger.actors.bring_up import BringUp
 from banger.actors.console import Console
+from banger.actors.origin import Origin
 from banger.actors.services import Services
 from banger.actors.shut_down import shut_down
 from banger.actors.vm_change import change
+from banger.actors.vm_freeze import freeze
 from banger.actors.vm_lifetime import LifetimeWatch
 from banger.actors.vm_pause import let_go_on, pause, resume
 from banger.actors.vm_recovery import recover
@@ -33,13 +36,17 @@ from banger.actors.vm_requests import (
     Look,
     Pause,
     Restart,
+    Restore,
     Resume,
     Seen,
+    Snapshot,
     Start,
     Stop,
+    Suspend,
 )
 from banger.actors.vm_runtime import Runtime
 from banger.actors.vm_standing import Standing
+from banger.actors.vm_suspend import forget_memory, memory_file, origin, suspend
 from banger.actors.vm_view import vm_view
 from banger.actors.vmm_watch import VmmWatch
 from banger.kernel.actor import (
@@ -52,10 +59,13 @@ from banger.kernel.actor import (
 from banger.kernel.errors import BangerError, IllegalState, VmmError
 from banger.kernel.message import Fault, Request
 from banger.kernel.stages import Stage, StageTiming, run_stages, undo_stages
+from banger.kernel.store import RecordStore
 from banger.model.events import OperationEnded, StageFinished, StageStarted, VmGone
-from banger.model.vm import AT_REST, Verb, VmRecord, VmState, VmView, guard
+from banger.model.snapshot import SnapshotRecord
+from banger.model.vm import ENDED, Verb, VmRecord, VmState, VmView, guard
 
-Operation = Callable[[], Awaitable[None]]
+Operation = Callable[[], Awaitable[object]]
+"""What it returns is the reply; None: the VM as it is shown, or nothing when it is deleted."""
 
 
 class VmActor(Actor):
@@ -119,14 +129,24 @@ class VmActor(Actor):
 
     @property
     def _to_be_removed(self) -> bool:
-        return self._standing.record.lifetime.remove and self._standing.state in AT_REST
+        return self._standing.record.lifetime.remove and self._standing.state in ENDED
 
     # --- requests ---
 
     def _take(self, envelope: Envelope[Any]) -> None:
         match envelope.request:
             case (
-                Create() | Start() | Stop() | Restart() | Pause() | Resume() | Change() | Delete()
+                Create()
+                | Start()
+                | Stop()
+                | Restart()
+                | Pause()
+                | Resume()
+                | Snapshot()
+                | Suspend()
+                | Restore()
+                | Change()
+                | Delete()
             ) as verb:
                 try:
                     operation = self._admit(verb, envelope)
@@ -172,6 +192,8 @@ class VmActor(Actor):
                 return lambda: self._start(verb.fault, before, envelope)
             case Stop():
                 guard(self._vm, self._standing.state, Verb.STOP)
+                if self._standing.state is VmState.SUSPENDED:
+                    return self._forget_memory(force=verb.force)
                 paused = self._standing.state is VmState.PAUSED
                 self._standing.enter(VmState.STOPPING)
                 return lambda: self._stop(force=verb.force, paused=paused, reason=verb.reason)
@@ -191,6 +213,18 @@ class VmActor(Actor):
             case Resume():
                 guard(self._vm, self._standing.state, Verb.RESUME)
                 return self._aside("resumed", lambda: resume(self._standing, self._runtime))
+            case Suspend():
+                guard(self._vm, self._standing.state, Verb.SUSPEND)
+                before = self._standing.state
+                self._standing.enter(VmState.STOPPING)
+                return lambda: suspend(self._standing, self._runtime, before)
+            case Restore():
+                guard(self._vm, self._standing.state, Verb.RESTORE)
+                self._standing.enter(VmState.STARTING)
+                return lambda: self._restore(verb)
+            case Snapshot(name, store):
+                guard(self._vm, self._standing.state, Verb.SNAPSHOT)
+                return self._aside("snapshotted", lambda: self._snapshot(store, name, envelope))
             case Delete():
                 guard(self._vm, self._standing.state, Verb.DELETE)
                 self._standing.enter(VmState.DELETING)
@@ -204,15 +238,16 @@ class VmActor(Actor):
         failure: BaseException | None = None
         with envelope:
             try:
-                await operation()
+                result = await operation()
                 if envelope.abandoned.is_set():
                     problem = "its client went away"
-                view = None if self._standing.state is VmState.DELETING else self._view()
+                if result is None and self._standing.state is not VmState.DELETING:
+                    result = self._view()
                 if self._to_be_removed:
                     # Whoever waits for the stop finds the VM gone.
                     self._standing.enter(VmState.DELETING)
                     await self._delete()
-                envelope.reply(view)
+                envelope.reply(result)
             except BaseException as error:
                 failure = error
                 crash = repr(error) if isinstance(error, Exception) else "interrupted"
@@ -234,7 +269,7 @@ class VmActor(Actor):
     # --- operations ---
 
     async def _create(self, request: Create, envelope: Envelope[Any]) -> None:
-        bring_up = self._bring_up()
+        bring_up = self._bring_up(request.origin)
         stages = bring_up.create_stages(start=request.start, cold=request.cold)
         state = VmState.RUNNING if request.start else VmState.STOPPED
         async with cancelled_when_abandoned(envelope):
@@ -245,20 +280,61 @@ class VmActor(Actor):
         try:
             async with cancelled_when_abandoned(envelope):
                 await self._services.recovered.wait()
-                await self._bring_back_up(fault)
+                async with self._runtime.cleaning:
+                    await self._standing.save(state=VmState.STARTING)
+                bring_up = self._bring_up(origin(self._standing))
+                stages = bring_up.start_stages()
+                await self._run_stages("start", bring_up, stages, VmState.RUNNING, fault)
         finally:
             if self._standing.state is VmState.STARTING:
-                self._runtime.vmm.machine = None
-                with trio.CancelScope(shield=True):
-                    await self._standing.note(state=before, process=None)
-                self._standing.enter(before, self._standing.record.reason)
+                await self._not_started(before)
+        await run_blocking(lambda: memory_file(self._standing.directory).unlink(missing_ok=True))
 
-    async def _bring_back_up(self, fault: Fault | None) -> None:
-        async with self._runtime.cleaning:
-            await self._standing.save(state=VmState.STARTING)
-        bring_up = self._bring_up()
-        stages = bring_up.start_stages()
-        await self._run_stages("start", bring_up, stages, VmState.RUNNING, fault)
+    async def _not_started(self, before: VmState) -> None:
+        self._runtime.vmm.machine = None
+        if before is VmState.SUSPENDED and self._standing.record.suspended is None:
+            # The guest went on from its memory before the start failed.
+            before = VmState.STOPPED
+        with trio.CancelScope(shield=True):
+            await self._standing.note(state=before, process=None)
+        self._standing.enter(before, self._standing.record.reason)
+
+    def _forget_memory(self, *, force: bool) -> Operation:
+        if not force:
+            raise IllegalState(
+                f"VM {self._vm!r} is suspended",
+                hint=f"'banger vm start {self._vm}' lets it go on; 'banger vm stop --force "
+                f"{self._vm}' throws away what is in its memory",
+            )
+        self._standing.enter(VmState.STOPPING)
+        return self._forget
+
+    async def _forget(self) -> None:
+        await forget_memory(self._standing)
+        self._standing.enter(VmState.STOPPED)
+
+    async def _restore(self, request: Restore) -> None:
+        """From the first change on its former disks are gone, whatever becomes of the rest."""
+        standing, runtime, snapshot = self._standing, self._runtime, request.snapshot
+        try:
+            if runtime.vmm.machine is not None:
+                await runtime.vmm.machine.kill()
+                await runtime.vmm.ended.wait()
+            await runtime.free()
+            await standing.save(
+                state=VmState.STARTING,
+                process=None,
+                suspended=None,
+                spec=snapshot.spec,
+                # Those it lies on as yet, too, until its disks are made anew.
+                layers=list(dict.fromkeys([*standing.record.layers, *snapshot.layers])),
+            )
+            bring_up = self._bring_up(Origin.of(snapshot, request.directory, same=True))
+            stages = bring_up.restore_stages(snapshot.layers)
+            await self._run_stages("restore", bring_up, stages, VmState.RUNNING, request.fault)
+        finally:
+            if standing.state is VmState.STARTING:
+                await self._not_started(VmState.STOPPED)
 
     async def _stop(self, *, force: bool, paused: bool = False, reason: str = "") -> None:
         await self._standing.note(state=VmState.STOPPING)
@@ -284,13 +360,20 @@ class VmActor(Actor):
         self._standing.enter(VmState.STARTING)
         await self._start(None, VmState.STOPPED, envelope)
 
+    async def _snapshot(
+        self, store: RecordStore[SnapshotRecord], name: str, envelope: Envelope[Any]
+    ) -> SnapshotRecord | None:
+        async with cancelled_when_abandoned(envelope):
+            return await freeze(self._services, self._standing, self._runtime, store, name)
+        return None
+
     def _aside(self, participle: str, operation: Operation) -> Operation:
         """An operation that leaves the VM in its state, and alone with it until its end."""
         self._busy = participle
 
-        async def alone() -> None:
+        async def alone() -> object:
             try:
-                await operation()
+                return await operation()
             finally:
                 self._busy = ""
 
@@ -301,7 +384,7 @@ class VmActor(Actor):
             await self._standing.note(state=VmState.DELETING)
         await self._runtime.remove()
 
-    def _bring_up(self) -> BringUp:
+    def _bring_up(self, origin: Origin | None = None) -> BringUp:
         self._runtime.vmm.expect()
         self._coming_up = BringUp(
             self._services,
@@ -310,6 +393,7 @@ class VmActor(Actor):
             seen=self._standing.seen_as,
             attend=self._runtime.watch,
             vmm=self._runtime.vmm,
+            origin=origin,
         )
         return self._coming_up
 
@@ -343,6 +427,14 @@ class VmActor(Actor):
             except BaseException:
                 await undo_stages(stages, None)
                 raise
+        except BaseException:
+            # What was written of it is true, all the same.
+            self._standing.record = msgspec.structs.replace(
+                self._standing.record,
+                suspended=bring_up.record.suspended,
+                layers=bring_up.record.layers,
+            )
+            raise
         finally:
             self._coming_up = None
 

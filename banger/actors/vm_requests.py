@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
 from banger.actors.console import Console
+from banger.actors.origin import Origin
 from banger.capabilities.host import Vm
 from banger.guest.link import AgentLink
 from banger.kernel.message import Fault, Request
+from banger.kernel.store import RecordStore
 from banger.model.lifetime import LifetimeChange
+from banger.model.snapshot import SnapshotRecord
 from banger.model.vm import OptionValues, VmRecord, VmView
 
 
@@ -20,6 +24,8 @@ class Create(Request[VmView], frozen=True):
     start: bool
     cold: bool = False
     """Boot it, also where there is a warm seed."""
+    origin: Origin | None = None
+    """What its guest begins in; None: it is booted, or begins in a warm seed."""
     fault: Fault | None = None
 
 
@@ -47,6 +53,25 @@ class Pause(Request[VmView], frozen=True):
 
 class Resume(Request[VmView], frozen=True):
     pass
+
+
+class Snapshot(Request[SnapshotRecord], frozen=True):
+    """Of a running or paused VM. ``store`` says where it is put."""
+
+    name: str
+    store: RecordStore[SnapshotRecord]
+
+
+class Suspend(Request[VmView], frozen=True):
+    """Stop the VM and keep its memory. Goes on to its end when abandoned."""
+
+
+class Restore(Request[VmView], frozen=True):
+    """Back to what the VM was at a snapshot. Goes on to its end when abandoned."""
+
+    snapshot: SnapshotRecord
+    directory: Path
+    fault: Fault | None = None
 
 
 class Delete(Request[None], frozen=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import trio
 
 from banger.actors.console import Console
+from banger.kernel.errors import VmmError
 from banger.model.text import printable
 from banger.vmm.base import Machine, MachineEvent
 
@@ -47,7 +48,13 @@ class VmmWatch:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._console.record, machine)
             self.machine = machine
-            self.was_shut_down = await machine.attend(on_event, task_status=task_status)
+            try:
+                self.was_shut_down = await machine.attend(on_event, task_status=task_status)
+            except VmmError:
+                # It did not come up, and has been ended.
+                self.machine = None
+                self.ended.set()
+                raise
         self.machine = None
         machine.close()
         self.ended.set()

@@ -15,6 +15,7 @@ from banger.actors.images import FindImage
 from banger.actors.keys import AssureKey
 from banger.api.backend import Backend
 from banger.api.doctor import refuse_unless_ready
+from banger.api.snapshots import begun_in, find_snapshot
 from banger.capabilities.builtin.ssh import host_key
 from banger.guest import agent
 from banger.guest.exec import capture
@@ -57,6 +58,24 @@ async def create(
     """``lifetime``: what the request's is a change of."""
     if request.fault is not None and not backend.testing:
         raise UsageError("faults are injected only into a daemon started for tests")
+    if request.start:
+        await refuse_unless_ready(backend, Verb.START)
+    elif request.lifetime.remove is True:
+        raise UsageError("a VM that is not started can't be deleted as soon as it has stopped")
+    wanted = _from_image if request.snapshot is None else _from_snapshot
+    order = msgspec.structs.replace(
+        await wanted(backend, request),
+        lifetime=request.lifetime.apply(lifetime or Lifetime(), time.time()),
+    )
+    if order.name:
+        return await _create(backend, order, context)
+    while True:
+        name = await backend.fleet.ask(fleet.PickName())
+        with suppress(Conflict):  # somebody took the name just now; another one is free
+            return await _create(backend, msgspec.structs.replace(order, name=name), context)
+
+
+async def _from_image(backend: Backend, request: requests.CreateVm) -> fleet.CreateVm:
     image = await backend.images.ask(FindImage(request.image))
     spec = VmSpec(
         image=image.name,
@@ -65,28 +84,31 @@ async def create(
         disk_bytes=_disk_bytes(backend, request, image),
     )
     _check_spec(spec)
-    options = backend.capabilities.decide(request.options)
-    if request.start:
-        await refuse_unless_ready(backend, Verb.START)
-    elif request.lifetime.remove is True:
-        raise UsageError("a VM that is not started can't be deleted as soon as it has stopped")
-    order = fleet.CreateVm(
-        request.name or "",
-        spec,
-        image.id,
-        request.start,
-        request.labels,
-        options,
-        request.lifetime.apply(lifetime or Lifetime(), time.time()),
-        request.cold,
-        request.fault,
+    return fleet.CreateVm(
+        name=request.name or "",
+        spec=spec,
+        image_id=image.id,
+        start=request.start,
+        labels=request.labels,
+        options=backend.capabilities.decide(request.options),
+        cold=request.cold,
+        fault=request.fault,
     )
-    if order.name:
-        return await _create(backend, order, context)
-    while True:
-        name = await backend.fleet.ask(fleet.PickName())
-        with suppress(Conflict):  # somebody took the name just now; another one is free
-            return await _create(backend, msgspec.structs.replace(order, name=name), context)
+
+
+async def _from_snapshot(backend: Backend, request: requests.CreateVm) -> fleet.CreateVm:
+    assert request.snapshot is not None
+    if (request.image, request.vcpus, request.memory_mib, request.disk_bytes) != (None,) * 4:
+        raise UsageError("image and shape of a VM from a snapshot are those of the snapshot")
+    if not request.start:
+        raise UsageError("a VM from a snapshot runs: it can't be left stopped")
+    order = begun_in(
+        await find_snapshot(backend, request.snapshot.vm, request.snapshot.name),
+        request.name or "",
+        fault=request.fault,
+    )
+    options = backend.capabilities.change(order.options, request.options)
+    return msgspec.structs.replace(order, labels=request.labels, options=options)
 
 
 async def _create(backend: Backend, order: fleet.CreateVm, context: CallContext) -> VmView:
@@ -145,6 +167,10 @@ async def start(backend: Backend, request: requests.StartVm, context: CallContex
 
 async def stop(backend: Backend, request: requests.StopVm, context: CallContext) -> VmView:
     ref = await backend.vm(request.name)
+    if request.suspend:
+        if request.force:
+            raise UsageError("a VM can't be suspended by force")
+        return await ref.ask(vm_requests.Suspend())
     view = await ref.ask(vm_requests.Stop(force=request.force))
     if view.lifetime.rm:
         await backend.fleet.ask(fleet.AwaitGone(ref))

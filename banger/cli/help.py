@@ -7,7 +7,7 @@ from banger.cli.command import DeclaredCommand
 from banger.cli.plugins import Plugins
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion
-from banger.commands.table import GROUPS
+from banger.commands.table import GROUPS, SUBGROUPS
 from banger.kernel.errors import BangerError
 from banger.model.command import Syntax
 
@@ -38,6 +38,8 @@ def summary_of(path: tuple[str, ...], plugins: Plugins) -> str:
         return command.summary
     if len(path) == 1 and path[0] in GROUPS:
         return GROUPS[path[0]]
+    if path in SUBGROUPS:
+        return SUBGROUPS[path]
     return f"Of a plugin: {', '.join(plugins.below(path))}."
 
 

@@ -7,7 +7,7 @@ import contextlib
 from banger.cli.plugins import Plugins
 from banger.commands.declare import Command
 from banger.commands.plugin_command import of_plugin
-from banger.commands.table import GROUPS, HIDDEN, MODULES, load
+from banger.commands.table import GROUPS, HIDDEN, MODULES, SUBGROUPS, load
 from banger.kernel.errors import BangerError, UsageError
 
 Path = tuple[str, ...]
@@ -64,7 +64,7 @@ def own_below(prefix: Path) -> list[str]:
 
 
 def _own_groups() -> set[Path]:
-    return {(name,) for name in GROUPS}
+    return {(name,) for name in GROUPS} | SUBGROUPS.keys()
 
 
 def _unknown(path: Path, at: int, plugins: Plugins) -> UsageError:

@@ -20,6 +20,10 @@ GROUPS = {
     "bench": "Measure banger on this machine.",
 }
 
+SUBGROUPS = {
+    ("vm", "snapshot"): "Keep VMs as they are at one moment, memory and disks.",
+}
+
 MODULES = {
     ("vm", "create"): "vm_create",
     ("vm", "run"): "vm_run",
@@ -33,6 +37,11 @@ MODULES = {
     ("vm", "restart"): "vm_restart",
     ("vm", "pause"): "vm_pause",
     ("vm", "resume"): "vm_resume",
+    ("vm", "fork"): "vm_fork",
+    ("vm", "snapshot", "create"): "vm_snapshot_create",
+    ("vm", "snapshot", "list"): "vm_snapshot_list",
+    ("vm", "snapshot", "restore"): "vm_snapshot_restore",
+    ("vm", "snapshot", "delete"): "vm_snapshot_delete",
     ("vm", "set"): "vm_set",
     ("vm", "delete"): "vm_delete",
     ("vm", "stats"): "vm_stats",

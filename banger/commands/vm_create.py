@@ -10,7 +10,7 @@ from banger.kernel.errors import UsageError
 from banger.kernel.message import Fault
 from banger.model.events import AnyEvent
 from banger.model.names import check_name
-from banger.model.requests import CreateVm
+from banger.model.requests import CreateVm, SnapshotName
 from banger.model.vm import (
     OptionValues,
     VmView,
@@ -30,6 +30,7 @@ def run(
     rm: bool,
     ttl: str | None,
     idle_stop: str | None,
+    snapshot: str | None,
     no_start: bool,
     fault: str | None,
     options: OptionValues,
@@ -48,6 +49,7 @@ def run(
         labels=parse_labels(labels),
         options=options,
         lifetime=check_lifetime(rm=rm or None, ttl=ttl, idle_stop=idle_stop),
+        snapshot=_snapshot(snapshot),
         start=not no_start,
         fault=parse_fault(fault),
     )
@@ -67,6 +69,15 @@ def create(context: Context, request: CreateVm) -> VmView:
     for note in view.notes:
         context.note(f"banger: {view.name}: {note}")
     return view
+
+
+def _snapshot(text: str | None) -> SnapshotName | None:
+    if text is None:
+        return None
+    vm, colon, name = text.partition(":")
+    if not colon:
+        raise UsageError(f"--from-snapshot {text!r} is not VM:SNAPSHOT")
+    return SnapshotName(check_name("VM", vm), check_name("snapshot", name))
 
 
 def _name(name: str | None) -> str | None:
@@ -115,6 +126,12 @@ COMMAND = Command(
         Option("no_start", ("--no-start",), "Create it, but leave it stopped.", kind=Kind.FLAG),
         NEW_LABEL,
         *NEW_LIFETIME,
+        Option(
+            "snapshot",
+            ("--from-snapshot",),
+            "Begin where a VM was at its snapshot, with its image and shape.",
+            metavar="VM:SNAPSHOT",
+        ),
         FAULT,
     ),
     examples=(

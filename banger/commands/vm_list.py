@@ -32,6 +32,7 @@ STATES = {
     VmState.RUNNING: Colour.GOOD,
     VmState.PAUSED: Colour.BUSY,
     VmState.STOPPED: Colour.DIM,
+    VmState.SUSPENDED: Colour.DIM,
     VmState.CRASHED: Colour.TROUBLE,
     VmState.FAILED: Colour.TROUBLE,
 }

@@ -16,13 +16,14 @@ def run(
     labels: tuple[str, ...],
     parallel: int,
     force: bool,
+    suspend: bool,
 ) -> int:
     selection = select(context, names, everything=everything, labels=labels)
     return each(
         context,
         selection,
-        lambda name: StopVm(name, force),
-        "stopped",
+        lambda name: StopVm(name, force, suspend),
+        "suspended" if suspend else "stopped",
         parallel=parallel,
         settled=lambda view: view.state in AT_REST,
     )
@@ -38,6 +39,12 @@ COMMAND = Command(
     arguments=(NAMES,),
     options=(
         *SELECTION,
+        Option(
+            "suspend",
+            ("--suspend",),
+            "Keep the memory: 'vm start' goes on from there.",
+            Kind.FLAG,
+        ),
         Option("force", ("--force",), "End the VMM at once, like pulling the plug.", Kind.FLAG),
     ),
     examples=("banger vm stop testbox", "banger vm stop 'web-*'"),

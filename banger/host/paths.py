@@ -84,6 +84,16 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "vms"
 
     @property
+    def layers(self) -> Path:
+        """Frozen disks of VMs, below those that go on."""
+        return self.state / "layers"
+
+    @property
+    def forks(self) -> Path:
+        """States of VMs that are just being forked."""
+        return self.state / "forks"
+
+    @property
     def vm_runtime(self) -> Path:
         return self.runtime / "vm"
 

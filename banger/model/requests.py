@@ -29,6 +29,7 @@ from banger.model.lifetime import LifetimeChange
 from banger.model.names import ImageName, VmName
 from banger.model.seed import SeedFloor, SeedView
 from banger.model.settings import Setting
+from banger.model.snapshot import SnapshotView
 from banger.model.stats import VmStats
 from banger.model.vm import (
     DiskBytes,
@@ -96,6 +97,11 @@ class ReadEvents(Request[None], frozen=True, tag="events.read"):
 # --- VMs ---
 
 
+class SnapshotName(Reply, frozen=True):
+    vm: VmName
+    name: VmName
+
+
 class CreateVm(Request[VmView], frozen=True, tag="vm.create"):
     """None means the default of the settings. stream: events of this creation.
 
@@ -110,6 +116,8 @@ class CreateVm(Request[VmView], frozen=True, tag="vm.create"):
     labels: Labels = {}
     options: OptionValues = {}
     lifetime: LifetimeChange = LifetimeChange()
+    snapshot: SnapshotName | None = None
+    """What it is to begin in; image and shape are those of it then."""
     start: bool = True
     cold: bool = False
     """Boot it, also where there is a warm seed."""
@@ -134,7 +142,9 @@ class StartVm(Request[VmView], frozen=True, tag="vm.start"):
 class StopVm(Request[VmView], frozen=True, tag="vm.stop"):
     name: VmName
     force: bool = False
-    """Kill the VMM at once."""
+    """Kill the VMM at once; of a suspended VM: throw its memory away."""
+    suspend: bool = False
+    """Keep its memory: the next start goes on from there."""
 
 
 class RestartVm(Request[VmView], frozen=True, tag="vm.restart"):
@@ -149,6 +159,50 @@ class PauseVm(Request[VmView], frozen=True, tag="vm.pause"):
 
 class ResumeVm(Request[VmView], frozen=True, tag="vm.resume"):
     name: VmName
+
+
+class CreateSnapshot(Request[SnapshotView], frozen=True, tag="vm.snapshot.create"):
+    """Of a running or paused VM, which goes on. Undone when the client goes away."""
+
+    vm: VmName
+    name: VmName
+
+
+class ListSnapshots(Request[list[SnapshotView]], frozen=True, tag="vm.snapshot.list"):
+    """The oldest first."""
+
+    vm: VmName
+
+
+class RestoreSnapshot(Request[VmView], frozen=True, tag="vm.snapshot.restore"):
+    """The VM is again what it was then, and runs. stream: events of this.
+
+    ``fault`` is refused unless the daemon was started for tests.
+    """
+
+    vm: VmName
+    name: VmName
+    fault: Fault | None = None
+
+
+class DeleteSnapshot(Request[None], frozen=True, tag="vm.snapshot.delete"):
+    """What VMs that were made from it need of it stays until they are deleted."""
+
+    vm: VmName
+    name: VmName
+
+
+class ForkOutcome(Reply, frozen=True):
+    vms: list[VmView]
+    paused_ms: float
+    """How long the VM stood still."""
+
+
+class ForkVm(Request[ForkOutcome], frozen=True, tag="vm.fork"):
+    """New VMs that go on from where this one is, all or none."""
+
+    name: VmName
+    new: Annotated[list[VmName], msgspec.Meta(min_length=1, max_length=64)]
 
 
 class SetVm(Request[VmView], frozen=True, tag="vm.set"):
@@ -577,6 +631,11 @@ AnyRequest = (
     | RestartVm
     | PauseVm
     | ResumeVm
+    | CreateSnapshot
+    | ListSnapshots
+    | RestoreSnapshot
+    | DeleteSnapshot
+    | ForkVm
     | SetVm
     | DeleteVm
     | WaitVm

@@ -9,6 +9,7 @@ import msgspec
 
 from banger.kernel.errors import IllegalState
 from banger.model.lifetime import Lifetime, LifetimeView
+from banger.model.machine import Fittings
 from banger.model.names import ImageName, VmName
 from banger.model.process import ProcessIdentity
 from banger.model.sizes import MIB, TIB
@@ -20,6 +21,7 @@ DISK_BYTES_MIN = 64 * MIB
 DISK_BYTES_MAX = 16 * TIB
 
 MachineId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
+LayerId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
 Vcpus = Annotated[int, msgspec.Meta(ge=1, le=VCPUS_MAX)]
 MemoryMib = Annotated[int, msgspec.Meta(ge=MEMORY_MIB_MIN, le=MEMORY_MIB_MAX)]
 LABELS_MAX = 64
@@ -53,12 +55,14 @@ class VmState(StrEnum):
     PAUSED = "paused"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    SUSPENDED = "suspended"
     CRASHED = "crashed"
     FAILED = "failed"
     DELETING = "deleting"
 
 
-AT_REST = (VmState.STOPPED, VmState.CRASHED, VmState.FAILED)
+ENDED = (VmState.STOPPED, VmState.CRASHED, VmState.FAILED)
+AT_REST = (*ENDED, VmState.SUSPENDED)
 
 
 class Verb(StrEnum):
@@ -69,6 +73,9 @@ class Verb(StrEnum):
     RESTART = "restart"
     PAUSE = "pause"
     RESUME = "resume"
+    SNAPSHOT = "snapshot"
+    RESTORE = "restore"
+    SUSPEND = "suspend"
     SET = "set"
     EXEC = "exec"
     DELETE = "delete"
@@ -78,12 +85,25 @@ _LEGAL: dict[VmState, frozenset[Verb]] = {
     VmState.CREATING: frozenset(),
     VmState.STARTING: frozenset(),
     VmState.RUNNING: frozenset(
-        {Verb.STOP, Verb.RESTART, Verb.PAUSE, Verb.SET, Verb.EXEC, Verb.DELETE}
+        {
+            Verb.STOP,
+            Verb.RESTART,
+            Verb.PAUSE,
+            Verb.SNAPSHOT,
+            Verb.RESTORE,
+            Verb.SUSPEND,
+            Verb.SET,
+            Verb.EXEC,
+            Verb.DELETE,
+        }
     ),
-    VmState.PAUSED: frozenset({Verb.RESUME, Verb.STOP, Verb.DELETE}),
+    VmState.PAUSED: frozenset(
+        {Verb.RESUME, Verb.SNAPSHOT, Verb.RESTORE, Verb.SUSPEND, Verb.STOP, Verb.DELETE}
+    ),
+    VmState.SUSPENDED: frozenset({Verb.START, Verb.RESTORE, Verb.STOP, Verb.DELETE}),
     VmState.STOPPING: frozenset(),
-    VmState.STOPPED: frozenset({Verb.START, Verb.SET, Verb.DELETE}),
-    VmState.CRASHED: frozenset({Verb.START, Verb.SET, Verb.DELETE}),
+    VmState.STOPPED: frozenset({Verb.START, Verb.SET, Verb.RESTORE, Verb.DELETE}),
+    VmState.CRASHED: frozenset({Verb.START, Verb.SET, Verb.RESTORE, Verb.DELETE}),
     VmState.FAILED: frozenset({Verb.DELETE}),
     VmState.DELETING: frozenset(),
 }
@@ -152,6 +172,10 @@ class VmRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The VMM, while one is supposed to run."""
     reason: str = ""
     """Why it is crashed or failed."""
+    layers: list[LayerId] = []
+    """What its disks lie on that was frozen of it, or of the VM it was made from; lowest first."""
+    suspended: Fittings | None = None
+    """Its memory is kept, and this machine goes on with it."""
     seed: str = ""
     """The warm seed that its root disk lies on; "": none, it lies on the image's."""
     seed_work: bool = False

@@ -6,7 +6,7 @@ fits behind the same two protocols.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from banger.host.paths import Paths
-from banger.model.machine import Card, DiskFormat, Drive
+from banger.model.machine import Card, DiskFormat, Drive, Fittings
 from banger.model.process import ProcessIdentity
 from banger.model.settings import Settings
 
@@ -61,10 +61,19 @@ class MachinePlan(msgspec.Struct, frozen=True):
     """What `Machine.save` wrote: the machine begins in that state, paused. Its saved machine had
     the same shape, drives and cards in the same order, and the same `balloon`; what is behind
     them may be other files and other TAPs, and disks may be larger after `Machine.resize_disk`."""
+    agent_ports: int | None = None
+    """None: as many as the driver begins with."""
     balloon: bool = True
     """Memory that the guest frees goes back to the host. Not together with a private `ram`."""
     background: bool = False
     """Others go first when the CPU is short."""
+
+
+class DiskSwitch(msgspec.Struct, frozen=True):
+    """From one point on the guest writes to ``overlay``, new and empty, not to ``frozen``."""
+
+    frozen: Path
+    overlay: Path
 
 
 class MachineEvent(StrEnum):
@@ -122,6 +131,23 @@ class Machine(Protocol):
         With a shared `Ram` the memory is left out: it is in that file already. Cancelled,
         the machine is as before and what was written is of no use. Raises as `pause`.
         """
+        ...
+
+    async def snapshot(self, file: int, switches: Mapping[str, DiskSwitch]) -> float:
+        """Write the whole state, memory included, to a descriptor, and switch disks at that point.
+
+        The guest runs on while its memory is written, and stands still at the end only; a paused
+        one stays so. ``switches`` are by the drives' serials. Returns the milliseconds it stood
+        still. Raises as `pause`; then disks may have been switched or not, and the guest goes on.
+        """
+        ...
+
+    async def drop_snapshot(self) -> None:
+        """Give up a `snapshot` that an earlier daemon was making. Raises as `pause`."""
+        ...
+
+    async def fittings(self) -> Fittings:
+        """What a machine must have that is to begin in this one's state."""
         ...
 
     async def resize_disk(self, serial: str, size_bytes: int) -> None:

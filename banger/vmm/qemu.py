@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import trio
@@ -25,18 +25,20 @@ from banger.host.netlink import open_loose_tap, open_tap
 from banger.host.paths import check_socket_path
 from banger.host.user import User, vmm_user
 from banger.kernel.errors import ConnectionLost, HostNotReady, VmmError
-from banger.model.machine import DiskFormat
+from banger.model.machine import DiskFormat, Fittings
 from banger.model.process import ProcessIdentity
 from banger.vmm.accelerator import Accelerator, tsc_khz
-from banger.vmm.base import DriverContext, MachineEvent, MachinePlan, Traits
+from banger.vmm.base import DiskSwitch, DriverContext, MachineEvent, MachinePlan, Traits
 from banger.vmm.qemu_arguments import (
     AGENT_PORTS,
+    BALLOON,
     PORTS_AT_START,
     Descriptors,
     agent_port,
     qemu_arguments,
 )
 from banger.vmm.qemu_likeness import likeness
+from banger.vmm.qemu_snapshot import drop_snapshot, snapshot
 from banger.vmm.qemu_state import load_state, save_state
 from banger.vmm.qmp import QmpClient
 
@@ -170,6 +172,19 @@ class QemuMachine:
 
     async def save(self, file: int) -> None:
         await save_state(self._control(), file)
+
+    async def snapshot(self, file: int, switches: Mapping[str, DiskSwitch]) -> float:
+        return await snapshot(self._control(), file, switches)
+
+    async def drop_snapshot(self) -> None:
+        await drop_snapshot(self._control())
+
+    async def fittings(self) -> Fittings:
+        arguments = await trio.to_thread.run_sync(process.arguments, self.identity.pid)
+        return Fittings(
+            agent_ports=sum((self._runtime / _agent(port)).exists() for port in range(AGENT_PORTS)),
+            balloon=any(word.startswith(BALLOON) for word in arguments),
+        )
 
     async def resize_disk(self, serial: str, size_bytes: int) -> None:
         await self._control().execute("block_resize", **{"node-name": serial, "size": size_bytes})
@@ -361,7 +376,9 @@ def _open_all(plan: MachinePlan, stack: contextlib.ExitStack) -> Descriptors:
         return Descriptors(
             qmp=listen(_QMP),
             console=listen(_CONSOLE),
-            agent=tuple(listen(_agent(channel)) for channel in range(PORTS_AT_START)),
+            agent=tuple(
+                listen(_agent(channel)) for channel in range(plan.agent_ports or PORTS_AT_START)
+            ),
             kernel=keep(os.open(plan.kernel, os.O_RDONLY | os.O_CLOEXEC)),
             initramfs=keep(os.open(plan.initramfs, os.O_RDONLY | os.O_CLOEXEC)),
             drives=tuple(

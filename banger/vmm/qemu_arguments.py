@@ -11,6 +11,7 @@ from banger.model.machine import DiskFormat, Drive
 from banger.vmm.base import MachinePlan
 
 AGENT_PORTS = 8
+BALLOON = "virtio-balloon-device"
 PORTS_AT_START = 2
 """Each port takes 4 MiB of the guest's memory; the others are added when they are needed."""
 
@@ -149,7 +150,7 @@ def _memory(plan: MachinePlan, fds: Descriptors) -> list[str]:
 
 
 def _balloon(plan: MachinePlan) -> list[str]:
-    return ["-device", "virtio-balloon-device,free-page-reporting=on"] if plan.balloon else []
+    return ["-device", f"{BALLOON},free-page-reporting=on"] if plan.balloon else []
 
 
 def _drives(plan: MachinePlan, fds: Descriptors) -> list[str]:

@@ -77,6 +77,12 @@ class QmpClient:
         """Hand QEMU a copy of an open descriptor, to be used by name once."""
         await self._execute("getfd", {"fdname": name}, fd)
 
+    async def add_descriptor(self, fd: int, fdset: int | None = None) -> int:
+        """Put a copy of an open descriptor into a set, a new one by default; the set's number."""
+        arguments: dict[str, object] = {} if fdset is None else {"fdset-id": fdset}
+        found: int = (await self._execute("add-fd", arguments, fd))["fdset-id"]
+        return found
+
     async def execute(self, command: str, **arguments: object) -> Any:
         """Run a command and return its result. Raises `VmmError` with QEMU's own words."""
         return await self._execute(command, arguments, None)

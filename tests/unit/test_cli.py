@@ -16,7 +16,7 @@ import pytest
 
 from banger.cli.invocation import parse
 from banger.cli.plugins import Plugins
-from banger.commands.table import GROUPS, MODULES, load
+from banger.commands.table import GROUPS, MODULES, SUBGROUPS, load
 from banger.kernel.errors import BangerError, Conflict, NotFound
 from banger.model.requests import (
     DeleteVm,
@@ -133,7 +133,13 @@ def test_help_of_groups_lists_their_commands(cli: Cli) -> None:
         assert cli(group, "--help") == 0
         assert text in cli.out
         for path in PATHS:
-            if path[0] == group:
+            if path[0] == group and path[:2] not in SUBGROUPS:
+                assert load(path).summary[:20] in cli.out
+    for above, text in SUBGROUPS.items():
+        assert cli(*above, "--help") == 0
+        assert text in cli.out
+        for path in PATHS:
+            if path[:2] == above:
                 assert load(path).summary[:20] in cli.out
 
 

@@ -12,7 +12,7 @@ import trio
 from banger.actors import vm_lifetime, vm_requests
 from banger.actors.fleet import AwaitGone, CreateVm, DeleteVm, FindVm
 from banger.guest import agent
-from banger.kernel.errors import IllegalState
+from banger.kernel.errors import IllegalState, NotFound
 from banger.model.lifetime import Lifetime, LifetimeChange
 from banger.model.vm import VmState, VmView
 from tests.unit.vm_bench import SPEC, Bench, bench_at, guest
@@ -46,8 +46,10 @@ async def create(bench: Bench, lifetime: Lifetime, *, start: bool = True) -> VmV
 
 
 async def gone(bench: Bench) -> None:
-    while await bench.state() is not None:
-        await trio.sleep(0.01)
+    with pytest.raises(NotFound):
+        while True:
+            await bench.fleet.ask(FindVm("box"))
+            await trio.sleep(0.01)
     bench.assert_nothing_left()
 
 

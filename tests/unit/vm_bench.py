@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -47,11 +48,11 @@ from banger.kernel.message import Request
 from banger.kernel.store import RecordStore
 from banger.kernel.supervisor import Supervisor
 from banger.model.image import ImageRecord
-from banger.model.machine import DiskFormat
+from banger.model.machine import DiskFormat, Fittings
 from banger.model.network import Network
 from banger.model.process import ProcessIdentity
 from banger.model.vm import VmRecord, VmSpec, VmState, VmView
-from banger.vmm.base import Machine, MachineEvent, MachinePlan, Traits
+from banger.vmm.base import DiskSwitch, Machine, MachineEvent, MachinePlan, Traits
 from tests.unit.capability_samples import registry
 from tests.unit.nursery import nursery_within
 
@@ -106,6 +107,18 @@ class FakeMachine:
     async def save(self, file: int) -> None:
         raise VmmError("it can't be saved")
 
+    async def snapshot(self, file: int, switches: Mapping[str, DiskSwitch]) -> float:
+        if self.refusal is not None:
+            raise self.refusal
+        os.write(file, b"state")
+        return 1.0
+
+    async def drop_snapshot(self) -> None:
+        pass
+
+    async def fittings(self) -> Fittings:
+        return Fittings(agent_ports=2, balloon=True)
+
     async def resize_disk(self, serial: str, size_bytes: int) -> None:
         pass
 
@@ -126,6 +139,8 @@ class FakeDriver:
 
     def __init__(self) -> None:
         self.machines: list[FakeMachine] = []
+        self.plans: list[MachinePlan] = []
+        self.refusal: BangerError | None = None
 
     @property
     def running(self) -> list[FakeMachine]:
@@ -135,6 +150,9 @@ class FakeDriver:
         return self.name
 
     async def launch(self, plan: MachinePlan) -> Machine:
+        if self.refusal is not None:
+            raise self.refusal
+        self.plans.append(plan)
         identity = ProcessIdentity(len(self.machines) + 1, 1, "this boot")
         self.machines.append(FakeMachine(identity))
         return self.machines[-1]

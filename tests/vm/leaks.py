@@ -30,6 +30,8 @@ MEANT_TO_STAY = {
     "state/banger/ssh",
     "state/banger/ssh/id_ed25519",
     "state/banger/subnet",
+    "state/banger/forks",
+    "state/banger/layers",
     "state/banger/vms",
     "runtime/banger",
     "runtime/banger/accelerator",

@@ -154,4 +154,7 @@ def test_no_such_vm(instance: Instance, verb: str) -> None:
 def test_illegal_verbs_name_the_state_and_the_legal_ones(instance: Instance, box: str) -> None:
     done = instance.run("vm", "start", box, code=4)
     assert f"can't start VM '{box}': it is running" in done.stderr
-    assert "legal now: delete, exec, restart, set, stop" in done.stderr
+    assert (
+        "legal now: delete, exec, pause, restart, restore, set, snapshot, stop, suspend"
+        in done.stderr
+    )
