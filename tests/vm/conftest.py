@@ -53,10 +53,29 @@ def images(own_network_namespace: None) -> Path:
     return directory
 
 
+BOTH_WAYS = {"test_copy", "test_ssh"}
+"""Modules about what a guest does: all of it must be the same in one that began in a warm seed."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if module in BOTH_WAYS and "instance" in metafunc.fixturenames:
+        metafunc.parametrize("instance", ["cold", "warm"], indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def instance(images: Path) -> Iterator[Instance]:
-    """The installation that most tests share. They leave no VM in it but the shared ones."""
-    yield from _checked(Instance(images), "the shared instance")
+def instance(images: Path, request: pytest.FixtureRequest) -> Iterator[Instance]:
+    """The installation that most tests share. They leave no VM in it but the shared ones.
+
+    Its VMs are booted; in modules of `BOTH_WAYS` all tests run once more with warm ones.
+    """
+    if getattr(request, "param", "cold") == "cold":
+        yield from _checked(Instance(images), "the shared instance")
+        return
+    source: Instance = request.getfixturevalue("warm_instance")
+    own = Instance(images, settings={"BANGER_VM_WARM_SEEDS": "auto"})
+    own.take_seeds_of(source)
+    yield from _checked(own, "the shared instance, warm")
 
 
 @pytest.fixture(scope="session")
