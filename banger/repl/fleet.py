@@ -76,8 +76,21 @@ class Fleet:
         self._thread.join(5)
 
     def look_again(self) -> None:
-        """A command has ended that may have started the daemon, or changed images."""
+        """A command has ended that may have started the daemon."""
         self._nudged.set()
+
+    def look_at_images(self) -> None:
+        """A command has ended that may have changed them; there are no events of that."""
+        if self.daemon_pid is not None:
+            threading.Thread(target=self._list_images, daemon=True).start()
+
+    def _list_images(self) -> None:
+        with contextlib.suppress(BangerError):
+            connection = self._session.lease()
+            try:
+                self.images = connection.call(ListImages())
+            finally:
+                self._session.give_back(connection)
 
     @property
     def memory_mib(self) -> int:

@@ -49,7 +49,7 @@ class Shell:
     def __init__(self, session: Session, settings: Settings) -> None:
         self._session = session
         self._settings = settings
-        self._default: str | None = None
+        self._chosen: str | None = None
         self._front: Job | None = None
         self._lock = threading.Lock()
         self._lines: deque[str] = deque()
@@ -58,6 +58,13 @@ class Shell:
     def run(self) -> int:
         """Until the user leaves; the exit code."""
         return asyncio.run(self._run())
+
+    @property
+    def _default(self) -> str | None:
+        """The VM of commands that name none, while there is such a VM."""
+        if self._fleet.daemon_pid is not None and self._chosen not in self._fleet.vms:
+            return None
+        return self._chosen
 
     # --- the loop ---
 
@@ -202,7 +209,7 @@ class Shell:
     def _use(self, name: str | None = None) -> None:
         if name is not None and name not in self._fleet.vms:
             raise NotFound(f"there is no VM {name!r}", hint="'vm list' shows those there")
-        self._default = name
+        self._chosen = name
 
     async def _fetch(self, number: str | None = None) -> None:
         running = self._jobs.running
@@ -257,6 +264,8 @@ class Shell:
             self._printer.say(f"[{job.number}] {how}: {job.line.strip()}\n")
         if job.invocation.command.mutates:
             self._fleet.look_again()
+        if job.invocation.command.path[0] == "image":
+            self._fleet.look_at_images()
         self._redraw()
 
     def _redraw(self) -> None:

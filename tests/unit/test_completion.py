@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 
 import pexpect
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from banger.cli.complete import complete
 from banger.cli.names import of_images, of_vms
@@ -143,6 +146,18 @@ def test_words_that_are_open(line: str) -> None:
 @pytest.mark.parametrize("text", ["", "a b", "it's", "ü", "$x", "a=b", "*", "\\"])
 def test_quoting_is_undone_by_splitting(text: str) -> None:
     assert split(quoted(text)) == [text]
+
+
+@given(st.text(max_size=40))
+def test_any_line_has_words(line: str) -> None:
+    """In their order, each within the line; a whole line comes back from its words."""
+    at = 0
+    for word in words_of(line):
+        assert at <= word.start < word.end <= len(line)
+        at = word.end
+    with contextlib.suppress(UsageError):
+        words = split(line)
+        assert split(" ".join(map(quoted, words))) == words
 
 
 # --- real shells ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
@@ -16,7 +19,7 @@ from banger.bench.repl import keys_ms
 from banger.cli.names import of_vms
 from banger.cli.plugins import Plugins
 from banger.commands.session import Session
-from banger.kernel.errors import Conflict, UsageError
+from banger.kernel.errors import BangerError, Conflict, UsageError
 from banger.model.command import Completion
 from banger.model.events import Recorded, VmGone, VmStateChanged
 from banger.model.requests import GetInterface, ListImages, ListPlugins, ListVms, ReadEvents, ShowVm
@@ -196,6 +199,16 @@ def test_mistakes_are_marked_before_enter(line: str, wrong: str) -> None:
 )
 def test_what_may_become_right_is_not_marked(line: str) -> None:
     assert WRONG not in coloured(line).values()
+
+
+@given(st.text(st.sampled_from("vm create--label=web-1 '\"\\&!#?\t\n*ü"), max_size=60))
+def test_nothing_that_is_typed_is_a_bug(line: str) -> None:
+    """Each character is drawn once, in its place; and whatever can come next is offered."""
+    line = line.replace("\n", " ")
+    assert "".join(piece[1] for piece in READER.coloured(line)) == line
+    completed(line)
+    with contextlib.suppress(BangerError):
+        asked(line)
 
 
 # --- completion ---

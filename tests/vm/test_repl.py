@@ -140,6 +140,26 @@ def test_mistakes_are_seen_before_enter(shell: Terminal) -> None:
     shell.type("\x03")
 
 
+def test_long_output_is_paged(shell: Terminal) -> None:
+    enter(shell, "schema")
+    shell.expect(r"json-schema\.org")
+    shell.type("q")
+    shell.expect(PROMPT)
+    enter(shell, "version")
+    shell.expect(r"banger \d+\.\d+")
+
+
+def test_the_default_vm_may_go(shell: Terminal, instance: Instance) -> None:
+    enter(shell, "vm create brief --no-start")
+    shell.expect("brief is stopped")
+    enter(shell, "brief")
+    shell.expect(r"brief(\x1b\[[0-9;]*m)*>")
+    instance.run("vm", "delete", "brief")
+    shell.expect("no VMs|in use")
+    enter(shell, "vm show")
+    shell.expect("missing argument")
+
+
 def test_history_and_pasted_lines(shell: Terminal, instance: Instance) -> None:
     shell.type("\x1b[200~version\nvm list\n\x1b[201~\r")
     shell.expect(r"banger \d+\.\d+")
