@@ -139,6 +139,20 @@ def test_a_container_runs_without_an_init(instance: Instance, container: str) ->
     instance.run("vm", "delete", "bare")
 
 
+def test_a_container_is_changed_in_a_shell(instance: Instance, container: str) -> None:
+    """Nobody listens for ssh there: it is the agent's shell. It goes on to be a container."""
+    script = b"echo of the shell >/srv/app/more; cat /proc/self/status\n"
+    customize = ("image", "customize", container, "--shell", "--save", "--as", "changed")
+    said = instance.run_bytes(*customize, input=script).stdout
+    assert b"Uid:\t0\t" in said and b"image changed built" in said
+    before, after = (instance.json("image", "show", name) for name in (container, "changed"))
+    for field in ("init", "process", "kernel_version", "distribution"):
+        assert after[field] == before[field]
+    more = taken(root_of(instance, "changed"), "/srv/app/more", instance.root / "taken")
+    assert more == b"of the shell\n"
+    instance.run("image", "delete", "changed")
+
+
 def test_a_root_tarball_boots_with_its_init(instance: Instance, tmp_path: Path) -> None:
     tree, tarball = tmp_path / "tree", tmp_path / "root.tar.zst"
     tree.mkdir()
