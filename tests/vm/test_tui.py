@@ -53,6 +53,7 @@ def test_watch_and_work(instance: Instance, box: str) -> None:
         daemon.call(CreateVm(name="news", start=False))
         screen.type("/news" + ENTER)
         screen.shows("filter: news")
+        screen.shows("○ stopped")
         screen.type("d")
         screen.shows("delete news? its disk is removed")
         screen.type("n")
