@@ -108,13 +108,12 @@ class Shell:
             return True
         except EOFError:
             return not self._may_leave()
-        self._warned = False
         for line in text.splitlines():
             if line.strip() in ("exit", "quit"):
                 if self._may_leave():
                     return False
-                continue
-            if line.strip():
+            elif line.strip():
+                self._warned = False
                 self._idle.clear()
                 self._lines.append(line)
         self._wake.set()

@@ -98,7 +98,7 @@ def test_leaving_asks_when_something_runs(shell: Terminal, instance: Instance) -
     shell.expect("agent …")
     shell.type("\x04")
     shell.expect("1 command runs still")
-    shell.type("\x04")
+    enter(shell, "exit")
     assert shell.await_exit(60) == 0
     wait_until(lambda: "late" not in instance.names(), 20, "undo")
 
