@@ -285,7 +285,7 @@ async def bench_at(root: Path, before: Bench | None = None) -> AsyncIterator[Ben
     """``before``: what an earlier daemon has left."""
     bench = before or Bench(root)
     if before is None:
-        _put_image(root / "images" / "debian-1")
+        put_image(root / "images" / "debian-1")
     async with nursery_within(30) as nursery:
         supervisor = Supervisor(nursery)
         bus, paths = Bus(), Paths(config=root, state=root, cache=root, runtime=root / "run")
@@ -307,7 +307,7 @@ async def bench_at(root: Path, before: Bench | None = None) -> AsyncIterator[Ben
         nursery.cancel_scope.cancel()
 
 
-def _put_image(image: Path) -> None:
+def put_image(image: Path) -> None:
     image.mkdir(parents=True)
     for name in ("vmlinux", "modules.cpio"):
         (image / name).write_bytes(b"")
