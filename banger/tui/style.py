@@ -34,6 +34,7 @@ _RULES = {
     "state.running": "ansigreen",
     "state.paused": "ansiblue",
     "state.stopped": "ansibrightblack",
+    "state.suspended": "ansiblue",
     "state.crashed": "ansired bold",
     "state.failed": "ansired bold",
     "state.creating": "ansiyellow",

@@ -16,6 +16,7 @@ from banger.tui.text import Line, fill, padded
 SIGNS = {
     VmState.RUNNING: "●",
     VmState.PAUSED: "◍",
+    VmState.SUSPENDED: "◌",
     VmState.CRASHED: "✗",
     VmState.FAILED: "✗",
     VmState.STOPPED: "○",

@@ -58,6 +58,7 @@ async def logging_to(path: Path, ring: EventRing | None = None) -> AsyncIterator
         async with trio.open_nursery() as nursery:
             nursery.start_soon(started.log.run, inbox)
             await started.ring.filled.wait()
+            await wait_all_tasks_blocked()  # it listens to the bus
             yield started
             nursery.cancel_scope.cancel()
 

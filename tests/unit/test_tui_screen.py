@@ -15,6 +15,8 @@ from banger.model.vm import VmState
 from banger.tui.keys import press
 from banger.tui.model import Model, created
 from banger.tui.screen import screen
+from banger.tui.style import style
+from banger.tui.table import SIGNS
 from banger.tui.text import curve, cut, padded, width_of
 from tests.unit.command_line import view
 from tests.unit.test_tui_model import happened, keys, model_of, stats
@@ -81,6 +83,13 @@ def test_a_stage_under_way_stands_for_the_state() -> None:
     model = busy_model()
     model.take(happened(StageStarted("web-2", "start", "root-disk"), 4))
     assert "◐ root-disk" in shown(model)
+
+
+def test_every_state_has_a_sign_and_a_colour() -> None:
+    under_way = {VmState.CREATING, VmState.STARTING, VmState.STOPPING, VmState.DELETING}
+    assert set(SIGNS) == set(VmState) - under_way
+    named = {name for name, _ in style().style_rules}
+    assert {f"state.{state}" for state in VmState} <= named
 
 
 def test_the_detail_view() -> None:
