@@ -50,10 +50,12 @@ class GuestStart:
         self.machine = await self._driver.launch(plan)
         return self.machine
 
-    async def attend(self) -> None:
-        """Returns when the VMM answers. Raises `VmmError`."""
+    async def attend(self, *, untouched: bool) -> None:
+        """Returns when the VMM answers. Raises `VmmError`. ``untouched`` as in `AgentLink`."""
         await self._attend(self._launched)
-        self.link = AgentLink(self._launched.dial, self._driver.traits.agent_channels)
+        self.link = AgentLink(
+            self._launched.dial, self._driver.traits.agent_channels, untouched=untouched
+        )
 
     async def resume(self, sizes: Mapping[str, int]) -> None:
         """Let a guest that begins in a saved state go on, with disks of these sizes in bytes."""

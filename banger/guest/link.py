@@ -30,7 +30,10 @@ class _Channel:
 
 
 class AgentLink:
-    def __init__(self, dial: Dial, channels: int) -> None:
+    def __init__(self, dial: Dial, channels: int, *, untouched: bool = False) -> None:
+        """``untouched``: nobody has spoken on the channels yet, as in a guest just restored from a
+        template. Then there is nothing to resynchronise, which takes such a guest 50 ms."""
+        self._untouched = set(range(channels)) if untouched else set()
         self.patience = Patience()
         self.used_at = -math.inf
         """When the last session ended, on trio's clock; infinity while there is one."""
@@ -98,6 +101,9 @@ class AgentLink:
             connection = AgentConnection(await self._dial(index), self.patience)
         except OSError as error:
             raise ConnectionLost(f"the guest agent can't be reached: {error}") from None
+        if index in self._untouched:
+            self._untouched.remove(index)
+            return connection
         try:
             await connection.resynchronise()
         except BaseException:
@@ -107,6 +113,7 @@ class AgentLink:
 
     async def reset(self) -> None:
         """Drop all connections, as after a reboot of the guest."""
+        self._untouched.clear()
         for channel in (self._control, *self._sessions):
             connection, channel.connection = channel.connection, None
             if connection is not None:

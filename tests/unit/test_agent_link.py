@@ -53,6 +53,28 @@ async def test_connections_are_kept(autojump_clock: MockClock) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_untouched_channels_are_believed_once(autojump_clock: MockClock) -> None:
+    asked: list[bytes] = []
+
+    class Asked(Canned):
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            asked.append(bytes(data))
+            await super().send_all(data)
+
+    async def dial(channel: int) -> trio.abc.Stream:
+        known = reply(200, b"{}", X_Request_Id="{id}")
+        return Asked([reply(200, b'{"applied":[]}')] if not asked else [known, reply(200)])
+
+    link = AgentLink(dial, 2, untouched=True)
+    await agent.check_configured(link)
+    assert asked[0].startswith(b"GET /v1/configured ")
+    with pytest.raises(ConnectionLost):
+        await agent.check_configured(link)
+    del asked[1:]
+    await agent.check_configured(link)
+    assert asked[1].startswith(b"GET /healthz ")
+
+
 async def test_declared_failures_keep_the_connection(autojump_clock: MockClock) -> None:
     async with nursery_within() as nursery:
         guest = Guest(nursery, channels=2)
