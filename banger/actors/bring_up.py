@@ -331,12 +331,14 @@ class BringUp:
         reason = str(problem) or "the guest did not answer"
         log.warning("VM %s is booted, not begun in %s: %s", self.record.name, seed.id, reason)
         await self.guest.end()
-        if drop:
-            await self._services.seeds.ask(DropSeed(seed.id, reason))
         self.record = msgspec.structs.replace(self.record, seed="")
         await run_blocking(self._lay_work_disk, None)
         await run_blocking(root_disk(self.directory).unlink)
         await self._make_root_disk()
+        # With no record that names it, the seed is removed with its disks.
+        await self.save(process=None)
+        if drop:
+            await self._services.seeds.ask(DropSeed(seed.id, reason))
         await self._launch_guest()
         return f"booted after all, the seed failed: {reason}"
 

@@ -11,6 +11,7 @@ import trio
 from banger.actors.vmm_watch import VmmWatch
 from banger.guest import agent
 from banger.guest.link import AgentLink
+from banger.kernel.actor import sole_declared_error
 from banger.kernel.errors import ConnectionLost, TimedOut, VmmError
 from banger.model.guest import GuestConfig
 from banger.vmm.base import Machine, MachinePlan, Vmm
@@ -52,7 +53,11 @@ class GuestStart:
 
     async def attend(self, *, untouched: bool) -> None:
         """Returns when the VMM answers. Raises `VmmError`. ``untouched`` as in `AgentLink`."""
-        await self._attend(self._launched)
+        try:
+            await self._attend(self._launched)
+        except Exception as error:
+            # The watch's nursery wraps what it raises.
+            raise sole_declared_error(error) or error from None
         self.link = AgentLink(
             self._launched.dial, self._driver.traits.agent_channels, untouched=untouched
         )
@@ -99,7 +104,7 @@ class GuestStart:
             machine.close()
             if self._vmm.machine is machine:
                 await self._vmm.ended.wait()
-                self._vmm.expect()
+            self._vmm.expect()
         link, self.link = self.link, None
         if link is not None:
             await link.reset()
