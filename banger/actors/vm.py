@@ -1,4 +1,4 @@
-"""One VM: its requests and its operations.
+"""One VM: its requests.
 
 The actor's loop only answers and admits operations; an operation (create, start, stop,
 delete …) runs beside it, and the state it sets keeps others out until it has ended. What
@@ -10,19 +10,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
-from banger.actors.bring_up import BringUp
 from banger.actors.console import Console
-from banger.actors.origin import Origin
 from banger.actors.services import Services
-from banger.actors.shut_down import shut_down
 from banger.actors.vm_change import change
-from banger.actors.vm_freeze import freeze
 from banger.actors.vm_lifetime import LifetimeWatch
-from banger.actors.vm_pause import let_go_on, pause, resume
+from banger.actors.vm_operations import Operations
+from banger.actors.vm_pause import pause, resume
 from banger.actors.vm_recovery import recover
 from banger.actors.vm_requests import (
     Change,
@@ -46,22 +42,18 @@ from banger.actors.vm_requests import (
 )
 from banger.actors.vm_runtime import Runtime
 from banger.actors.vm_standing import Standing
-from banger.actors.vm_suspend import forget_memory, memory_file, origin, suspend
+from banger.actors.vm_suspend import suspend
 from banger.actors.vm_view import vm_view
 from banger.actors.vmm_watch import VmmWatch
 from banger.kernel.actor import (
     Actor,
     Envelope,
     Inbox,
-    cancelled_when_abandoned,
     sole_declared_error,
 )
-from banger.kernel.errors import BangerError, IllegalState, VmmError
-from banger.kernel.message import Fault, Request
-from banger.kernel.stages import Stage, StageTiming, run_stages, undo_stages
-from banger.kernel.store import RecordStore
-from banger.model.events import OperationEnded, StageFinished, StageStarted, VmGone
-from banger.model.snapshot import SnapshotRecord
+from banger.kernel.errors import BangerError, IllegalState
+from banger.kernel.message import Request
+from banger.model.events import OperationEnded, VmGone
 from banger.model.vm import ENDED, Verb, VmRecord, VmState, VmView, guard
 
 Operation = Callable[[], Awaitable[object]]
@@ -77,7 +69,6 @@ class VmActor(Actor):
         self._vm = name
         self._fresh = fresh
         self._console = Console(services.store.directory(name))
-        self._coming_up: BringUp | None = None
         self._busy = ""
         """What is being done to the VM while its state stays: "changed", "paused" …"""
 
@@ -93,6 +84,7 @@ class VmActor(Actor):
                 self._runtime = Runtime(
                     self._services, self._standing, watch, nursery, at_rest=self._remove_if_wanted
                 )
+                self._operations = Operations(self._services, self._standing, self._runtime)
                 if self._fresh is None and not await self._recover():
                     return
                 lifetime = LifetimeWatch(self._standing, self._runtime, self._console, self._order)
@@ -172,7 +164,7 @@ class VmActor(Actor):
                 guard(self._vm, self._standing.state, Verb.EXEC)
                 return self._runtime.link
             case GetLinkForHooks():
-                link = self._coming_up.guest.link if self._coming_up else self._runtime.link
+                link = self._operations.link
                 if link is None or self._standing.state is VmState.PAUSED:
                     raise IllegalState(f"the guest of VM {self._vm!r} can't be talked to yet")
                 return link
@@ -184,23 +176,25 @@ class VmActor(Actor):
             raise IllegalState(f"VM {self._vm!r} is just being {self._busy}", hint="try again")
         match verb:
             case Create():
-                return lambda: self._create(verb, envelope)
+                return lambda: self._operations.create(verb, envelope)
             case Start():
                 guard(self._vm, self._standing.state, Verb.START)
                 before = self._standing.state
                 self._standing.enter(VmState.STARTING)
-                return lambda: self._start(verb.fault, before, envelope)
+                return lambda: self._operations.start(verb.fault, before, envelope)
             case Stop():
                 guard(self._vm, self._standing.state, Verb.STOP)
                 if self._standing.state is VmState.SUSPENDED:
                     return self._forget_memory(force=verb.force)
                 paused = self._standing.state is VmState.PAUSED
                 self._standing.enter(VmState.STOPPING)
-                return lambda: self._stop(force=verb.force, paused=paused, reason=verb.reason)
+                return lambda: self._operations.stop(
+                    force=verb.force, paused=paused, reason=verb.reason
+                )
             case Restart():
                 guard(self._vm, self._standing.state, Verb.RESTART)
                 self._standing.enter(VmState.STOPPING)
-                return lambda: self._restart(envelope)
+                return lambda: self._operations.restart(envelope)
             case Change():
                 guard(self._vm, self._standing.state, Verb.SET)
                 return self._aside(
@@ -221,14 +215,16 @@ class VmActor(Actor):
             case Restore():
                 guard(self._vm, self._standing.state, Verb.RESTORE)
                 self._standing.enter(VmState.STARTING)
-                return lambda: self._restore(verb)
+                return lambda: self._operations.restore(verb)
             case Snapshot(name, store):
                 guard(self._vm, self._standing.state, Verb.SNAPSHOT)
-                return self._aside("snapshotted", lambda: self._snapshot(store, name, envelope))
+                return self._aside(
+                    "snapshotted", lambda: self._operations.snapshot(store, name, envelope)
+                )
             case Delete():
                 guard(self._vm, self._standing.state, Verb.DELETE)
                 self._standing.enter(VmState.DELETING)
-                return self._delete
+                return self._operations.delete
         raise AssertionError(verb)
 
     async def _operate(self, envelope: Envelope[Any], operation: Operation) -> None:
@@ -246,7 +242,7 @@ class VmActor(Actor):
                 if self._to_be_removed:
                     # Whoever waits for the stop finds the VM gone.
                     self._standing.enter(VmState.DELETING)
-                    await self._delete()
+                    await self._operations.delete()
                 envelope.reply(result)
             except BaseException as error:
                 failure = error
@@ -266,107 +262,6 @@ class VmActor(Actor):
             self._standing.publish(VmGone(self._vm))
             self._nursery.cancel_scope.cancel()
 
-    # --- operations ---
-
-    async def _create(self, request: Create, envelope: Envelope[Any]) -> None:
-        bring_up = self._bring_up(request.origin)
-        stages = bring_up.create_stages(start=request.start, cold=request.cold)
-        state = VmState.RUNNING if request.start else VmState.STOPPED
-        async with cancelled_when_abandoned(envelope):
-            await self._services.recovered.wait()
-            await self._run_stages("create", bring_up, stages, state, request.fault)
-
-    async def _start(self, fault: Fault | None, before: VmState, envelope: Envelope[Any]) -> None:
-        try:
-            async with cancelled_when_abandoned(envelope):
-                await self._services.recovered.wait()
-                async with self._runtime.cleaning:
-                    await self._standing.save(state=VmState.STARTING)
-                bring_up = self._bring_up(origin(self._standing))
-                stages = bring_up.start_stages()
-                await self._run_stages("start", bring_up, stages, VmState.RUNNING, fault)
-        finally:
-            if self._standing.state is VmState.STARTING:
-                await self._not_started(before)
-        await run_blocking(lambda: memory_file(self._standing.directory).unlink(missing_ok=True))
-
-    async def _not_started(self, before: VmState) -> None:
-        self._runtime.vmm.machine = None
-        if before is VmState.SUSPENDED and self._standing.record.suspended is None:
-            # The guest went on from its memory before the start failed.
-            before = VmState.STOPPED
-        with trio.CancelScope(shield=True):
-            await self._standing.note(state=before, process=None)
-        self._standing.enter(before, self._standing.record.reason)
-
-    def _forget_memory(self, *, force: bool) -> Operation:
-        if not force:
-            raise IllegalState(
-                f"VM {self._vm!r} is suspended",
-                hint=f"'banger vm start {self._vm}' lets it go on; 'banger vm stop --force "
-                f"{self._vm}' throws away what is in its memory",
-            )
-        self._standing.enter(VmState.STOPPING)
-        return self._forget
-
-    async def _forget(self) -> None:
-        await forget_memory(self._standing)
-        self._standing.enter(VmState.STOPPED)
-
-    async def _restore(self, request: Restore) -> None:
-        """From the first change on its former disks are gone, whatever becomes of the rest."""
-        standing, runtime, snapshot = self._standing, self._runtime, request.snapshot
-        try:
-            if runtime.vmm.machine is not None:
-                await runtime.vmm.machine.kill()
-                await runtime.vmm.ended.wait()
-            await runtime.free()
-            await standing.save(
-                state=VmState.STARTING,
-                process=None,
-                suspended=None,
-                spec=snapshot.spec,
-                # Those it lies on as yet, too, until its disks are made anew.
-                layers=list(dict.fromkeys([*standing.record.layers, *snapshot.layers])),
-            )
-            bring_up = self._bring_up(Origin.of(snapshot, request.directory, same=True))
-            stages = bring_up.restore_stages(snapshot.layers)
-            await self._run_stages("restore", bring_up, stages, VmState.RUNNING, request.fault)
-        finally:
-            if standing.state is VmState.STARTING:
-                await self._not_started(VmState.STOPPED)
-
-    async def _stop(self, *, force: bool, paused: bool = False, reason: str = "") -> None:
-        await self._standing.note(state=VmState.STOPPING)
-        if paused and not force:
-            # A guest that stands still can't shut down.
-            await let_go_on(self._standing, self._runtime)
-        await self._runtime.hooks.stopping(self._standing.seen, self._standing.record.options)
-        if self._runtime.vmm.machine is not None:
-            await shut_down(
-                self._vm,
-                self._runtime.vmm.machine,
-                self._runtime.link,
-                self._runtime.vmm.ended,
-                force=force,
-                timeout_s=self._services.stop_timeout_s,
-            )
-        await self._runtime.free()
-        await self._standing.note(state=VmState.STOPPED, process=None, reason=reason)
-        self._standing.enter(VmState.STOPPED, reason)
-
-    async def _restart(self, envelope: Envelope[Any]) -> None:
-        await self._stop(force=False)
-        self._standing.enter(VmState.STARTING)
-        await self._start(None, VmState.STOPPED, envelope)
-
-    async def _snapshot(
-        self, store: RecordStore[SnapshotRecord], name: str, envelope: Envelope[Any]
-    ) -> SnapshotRecord | None:
-        async with cancelled_when_abandoned(envelope):
-            return await freeze(self._services, self._standing, self._runtime, store, name)
-        return None
-
     def _aside(self, participle: str, operation: Operation) -> Operation:
         """An operation that leaves the VM in its state, and alone with it until its end."""
         self._busy = participle
@@ -379,76 +274,15 @@ class VmActor(Actor):
 
         return alone
 
-    async def _delete(self) -> None:
-        async with self._runtime.cleaning:
-            await self._standing.note(state=VmState.DELETING)
-        await self._runtime.remove()
-
-    def _bring_up(self, origin: Origin | None = None) -> BringUp:
-        self._runtime.vmm.expect()
-        self._coming_up = BringUp(
-            self._services,
-            self._standing.record,
-            hooks=self._runtime.hooks,
-            seen=self._standing.seen_as,
-            attend=self._runtime.watch,
-            vmm=self._runtime.vmm,
-            origin=origin,
-        )
-        return self._coming_up
-
-    async def _run_stages(
-        self,
-        operation: str,
-        bring_up: BringUp,
-        stages: list[Stage[None]],
-        state: VmState,
-        fault: Fault | None,
-    ) -> None:
-        """Bring the VM into the state, or leave nothing of the attempt."""
-
-        def finished(timing: StageTiming) -> None:
-            self._standing.publish(
-                StageFinished(self._vm, operation, timing.name, timing.duration_ms, timing.note)
+    def _forget_memory(self, *, force: bool) -> Operation:
+        if not force:
+            raise IllegalState(
+                f"VM {self._vm!r} is suspended",
+                hint=f"'banger vm start {self._vm}' lets it go on; 'banger vm stop --force "
+                f"{self._vm}' throws away what is in its memory",
             )
-
-        try:
-            await run_stages(
-                stages,
-                None,
-                started=lambda stage: self._standing.publish(
-                    StageStarted(self._vm, operation, stage)
-                ),
-                finished=finished,
-                fault=fault,
-            )
-            try:
-                await self._settle(bring_up, state)
-            except BaseException:
-                await undo_stages(stages, None)
-                raise
-        except BaseException:
-            # What was written of it is true, all the same.
-            self._standing.record = msgspec.structs.replace(
-                self._standing.record,
-                suspended=bring_up.record.suspended,
-                layers=bring_up.record.layers,
-            )
-            raise
-        finally:
-            self._coming_up = None
-
-    async def _settle(self, bring_up: BringUp, state: VmState) -> None:
-        """Take over what was brought up."""
-        await bring_up.save(state=state, reason="")
-        if self._runtime.vmm.ended.is_set():
-            raise VmmError(await self._runtime.vmm.last_words())
-        # From here on nothing waits, so nothing can be cancelled half-way.
-        self._standing.record = bring_up.record
-        self._runtime.link = bring_up.guest.link
-        self._standing.lease = bring_up.lease
-        self._standing.notes = bring_up.notes
-        self._standing.enter(state)
+        self._standing.enter(VmState.STOPPING)
+        return self._operations.forget
 
     def _view(self) -> VmView:
         record, capabilities = self._standing.record, self._services.capabilities

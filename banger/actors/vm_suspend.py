@@ -77,6 +77,11 @@ async def suspend(standing: Standing, runtime: Runtime, before: VmState) -> None
     standing.enter(VmState.SUSPENDED)
 
 
+def remove_memory(directory: Path) -> None:
+    """No error when there is none."""
+    _remove(memory_file(directory))
+
+
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
@@ -84,4 +89,4 @@ def _remove(path: Path) -> None:
 async def forget_memory(standing: Standing) -> None:
     """The VM is an ordinary stopped one then."""
     await standing.save(state=VmState.STOPPED, suspended=None, reason="")
-    await run_blocking(_remove, memory_file(standing.directory))
+    await run_blocking(remove_memory, standing.directory)

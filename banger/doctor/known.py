@@ -14,7 +14,7 @@ from banger.model.vm import VmRecord, VmState
 
 T = TypeVar("T")
 
-_WITHOUT_VMM = (VmState.STOPPED, VmState.CRASHED)
+_WITHOUT_VMM = (VmState.STOPPED, VmState.SUSPENDED, VmState.CRASHED)
 
 
 class Known(msgspec.Struct, frozen=True):
