@@ -10,11 +10,14 @@ from banger.cli.complete import Candidate, complete
 from banger.cli.names import LiveNames
 from banger.cli.plugins import Plugins
 from banger.cli.words import words_of
-from banger.client.interface import find_interface
+from banger.client.connection import Connection
+from banger.client.interface import find_interface, remembered
 from banger.client.launch import connect
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Kind, Option
+from banger.host.paths import Paths
 from banger.kernel.errors import BangerError
+from banger.model.requests import Interface
 
 PATIENCE_S = 2.0
 """Then the process ends: a Tab without an answer is better than a shell that hangs."""
@@ -39,12 +42,17 @@ def _run(context: Context, *, shell: str, breaks: str, words: tuple[str, ...]) -
         connection = connect(context.paths)
     except BangerError:
         connection = None
-    plugins = Plugins(cache(lambda: find_interface(connection)))
+    plugins = Plugins(cache(lambda: _interface(connection, context.paths)))
     found = complete(before, word, plugins, LiveNames(connection))
     if connection is not None:
         connection.close()
     for candidate in found:
         context.line(_told(candidate, shell, _cut(word, breaks) if shell == "bash" else 0))
+
+
+def _interface(connection: Connection | None, paths: Paths) -> Interface:
+    """Without a daemon what was known last: looking for plugins takes too long for a Tab."""
+    return remembered(paths) if connection is None else find_interface(connection)
 
 
 def _words_of_line(line: str) -> list[str]:

@@ -5,6 +5,7 @@ The client itself imports no plugin: they are the daemon's, and slow to find.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,9 +14,12 @@ from functools import cache
 import msgspec
 
 from banger.client.connection import Connection
+from banger.host.paths import Paths
 from banger.kernel.errors import BangerError, HostNotReady
+from banger.kernel.wire import BAD_BYTES
 from banger.model.requests import GetInterface, Interface
 
+REMEMBERED = "interface.json"
 DEADLINE_S = 30.0
 """Of the program; finding the plugins takes it a fraction of a second."""
 
@@ -29,6 +33,24 @@ def find_interface(connection: Connection | None) -> Interface:
         with suppress(BangerError):  # one of another version
             return connection.call(GetInterface())
     return from_program()
+
+
+def remember(paths: Paths, found: Interface) -> None:
+    """For those who can't wait while no daemon runs. What can't be written is not kept."""
+    path = paths.cache / REMEMBERED
+    data = msgspec.json.encode(found)
+    with suppress(OSError):
+        if not path.exists() or path.read_bytes() != data:
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporary.write_bytes(data)
+            temporary.replace(path)
+
+
+def remembered(paths: Paths) -> Interface:
+    """What was found last; nothing when that is not known."""
+    with suppress(OSError, *BAD_BYTES):
+        return msgspec.json.decode((paths.cache / REMEMBERED).read_bytes(), type=Interface)
+    return Interface([], [], [])
 
 
 @cache

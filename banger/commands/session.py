@@ -70,13 +70,14 @@ class Session:
         """What plugins add to the command line. Raises `HostNotReady` when nobody can tell."""
         found = self._interface
         if found is None:
-            from banger.client.interface import find_interface
+            from banger.client.interface import find_interface, remember
 
             connection = self._take_idle()
             try:
                 with suppress(BangerError):  # a daemon that is not for us
                     connection = connection or connect(self.paths)
                 found = self._interface = find_interface(connection)
+                remember(self.paths, found)
             finally:
                 if connection is not None:
                     self.give_back(connection)

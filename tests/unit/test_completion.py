@@ -256,6 +256,20 @@ def test_what_a_shell_is_told(daemon: FakeDaemon, cli: Cli) -> None:
     assert cli.out == "app=web \n"
 
 
+def test_plugins_are_known_without_a_daemon(home: Path, cli: Cli) -> None:
+    """As they were when they were last told."""
+    assert cli("complete", "--", "vm", "create", "--no-na") == 0
+    assert cli.out == ""
+    with serving(home / "banger" / "bangerd.sock", answer):
+        assert cli("help", "vm") == 0
+    (home / "banger" / "bangerd.sock").unlink()
+    assert cli("complete", "--", "vm", "create", "--no-na") == 0
+    assert cli.out.startswith("--no-nat\t")
+    (home / "banger" / "interface.json").write_text("{broken")
+    assert cli("complete", "--", "vm", "create", "--no-na") == 0
+    assert cli.out == ""
+
+
 def test_without_a_daemon_there_are_commands_still(home: Path, cli: Cli) -> None:
     assert cli("complete", "--", "vm", "sh") == 0
     assert cli.out.splitlines()[0].startswith("show\t")
