@@ -22,6 +22,7 @@ from banger.model.requests import (
     DeleteImage,
     DeleteVm,
     Exec,
+    ForkVm,
     ListImages,
     ListVms,
     PauseVm,
@@ -168,6 +169,12 @@ class _DryRun:
                     raise NotFound(f"there is no image {request.image!r}")
                 if name is not None:
                     self._vms[name] = _made(request, name)
+            case ForkVm(name=name, new=new):
+                self._act(name, Verb.SNAPSHOT)
+                for fork in new:
+                    if fork in self._vms:
+                        raise Conflict(f"VM {fork!r} exists already")
+                    self._vms[fork] = msgspec.structs.replace(self._vms[name], name=fork)
             case RenameImage(name=name, new=new):
                 self._images[new] = msgspec.structs.replace(self._image(name), name=new)
                 del self._images[name]
@@ -201,6 +208,8 @@ def _named(request: Request[Any], name: str) -> Change:
             return Change(
                 "create", "VM", name or "of a new name", "" if request.start else "stopped"
             )
+        case ForkVm(new=new):
+            return Change("create", "VM", ", ".join(new), f"fork of {name}")
         case DeleteVm():
             return Change("delete", "VM", name)
         case Exec():

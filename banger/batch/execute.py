@@ -18,6 +18,7 @@ from banger.commands.cancellation import Cancellation
 from banger.commands.context import Context
 from banger.commands.sink import KeptSink, Sink
 from banger.kernel.errors import BangerError, GuestError, Interrupted, TimedOut
+from banger.model.requests import ForkOutcome, SetVm
 from banger.model.sizes import MIB, show_size
 
 CREATORS = frozenset({("vm", "create")})
@@ -120,6 +121,7 @@ def execute(execution: Execution, words: Sequence[str], *, json: bool) -> Outcom
             try:
                 with execution.cancellation.reaching(context), _deadline(context, execution):
                     code = invocation.run(context)
+                    _mark_forks(context, execution.label)
             finally:
                 document = context.recorded
     except Interrupted:
@@ -134,6 +136,19 @@ def execute(execution: Execution, words: Sequence[str], *, json: bool) -> Outcom
         document if json else None,
         error,
     )
+
+
+def _mark_forks(context: _Recording, label: str) -> None:
+    """`vm fork` takes no labels: its VMs get theirs right after."""
+    if not label or not isinstance(context.recorded, ForkOutcome):
+        return
+    key, _, value = label.partition("=")
+    requests = [SetVm(view.name, labels={key: value}) for view in context.recorded.vms]
+    try:
+        context.daemon.call_all(requests)
+    except Interrupted:
+        context.daemon.call_all(requests)  # once told, it is cancelled no more
+        raise
 
 
 def _labelled(invocation: Invocation, label: str) -> Invocation:

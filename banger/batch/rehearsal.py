@@ -19,7 +19,7 @@ from banger.model.requests import ListImages, ListVms
 
 R = TypeVar("R")
 
-_VM_VERBS = "create start stop restart pause resume set delete show list exec logs wait"
+_VM_VERBS = "create fork start stop restart pause resume set delete show list exec logs wait"
 _IMAGE_VERBS = "list show default rename delete prune log cancel"
 REHEARSED = frozenset(
     (group, verb)

@@ -15,6 +15,8 @@ from banger.model.requests import (
     DeleteVm,
     Exec,
     ExecResult,
+    ForkOutcome,
+    ForkVm,
     GetInterface,
     ListDirectory,
     ListImages,
@@ -81,6 +83,10 @@ class FakeVms:
                 yield self._found(name)
             case CreateVm():
                 yield self._create(request)
+            case ForkVm(name, new):
+                self._found(name)
+                made = [self._create(CreateVm(fork)) for fork in new]
+                yield ForkOutcome(made, 1.0)
             case DeleteVm(name):
                 self._found(name)
                 self.log.append(f"delete {name}")

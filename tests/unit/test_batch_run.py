@@ -260,6 +260,26 @@ def test_vms_of_the_same_name_that_are_not_the_blocks_are_left_alone(
     assert set(vms.vms) == {"other"}
 
 
+def test_forks_are_undone_too(run: Runner, vms: FakeVms) -> None:
+    text = """
+        vm create first
+        parallel
+            each fork in copy-1
+                vm fork first ${fork} copy-2
+                vm show nobody
+            end
+        end
+    """
+    assert run(text) == 3
+    assert set(vms.vms) == {"first"}
+    assert run(text.replace("vm create first", "").replace("nobody", "copy-2")) == 0
+    assert {name: vm.labels for name, vm in vms.vms.items()} == {
+        "first": {},
+        "copy-1": {},
+        "copy-2": {},
+    }
+
+
 def test_marks_go_when_the_block_has_ended_well(run: Runner, vms: FakeVms) -> None:
     text = """
         parallel
