@@ -232,15 +232,17 @@ class VmActor(Actor):
         begun = trio.current_time()
         problem = ""
         failure: BaseException | None = None
+        removing = isinstance(envelope.request, Delete)
         with envelope:
             try:
                 result = await operation()
                 if envelope.abandoned.is_set():
                     problem = "its client went away"
-                if result is None and self._standing.state is not VmState.DELETING:
+                if result is None and not removing:
                     result = self._view()
                 if self._to_be_removed:
                     # Whoever waits for the stop finds the VM gone.
+                    removing = True
                     self._standing.enter(VmState.DELETING)
                     await self._operations.delete()
                 envelope.reply(result)
@@ -252,13 +254,13 @@ class VmActor(Actor):
             finally:
                 duration_ms = (trio.current_time() - begun) * 1000
                 self._standing.publish(OperationEnded(self._vm, name, duration_ms, problem))
-        if failure is not None and self._standing.state in (VmState.STOPPING, VmState.DELETING):
+        if failure is not None and (removing or self._standing.state is VmState.STOPPING):
             # It stopped half-way, and what is true now is found out by a fresh start.
             raise RuntimeError(f"{name} of VM {self._vm!r} failed half-way") from failure
         if self._to_be_removed:  # after a restart that came half-way
             self._take(Envelope(Delete(), self.name))
-        elif self._standing.state in (VmState.CREATING, VmState.DELETING):
-            # Undone or deleted: there is nothing left to be the actor of.
+        elif removing or self._standing.state is VmState.CREATING:
+            # Deleted, by this operation and no other, or undone: there is nothing left.
             self._standing.publish(VmGone(self._vm))
             self._nursery.cancel_scope.cancel()
 

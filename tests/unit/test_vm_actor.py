@@ -10,6 +10,7 @@ import trio
 
 from banger.actors import bring_up, vm_requests
 from banger.actors.fleet import DeleteVm
+from banger.actors.vm_operations import Operations
 from banger.guest import agent
 from banger.host import qcow2
 from banger.kernel.errors import (
@@ -20,8 +21,8 @@ from banger.kernel.errors import (
     UsageError,
     VmmError,
 )
-from banger.model.vm import VmRecord, VmState
-from tests.unit.vm_bench import bench_at, guest
+from banger.model.vm import VmRecord, VmState, VmView
+from tests.unit.vm_bench import FakeMachine, bench_at, guest
 
 __all__ = ["guest"]
 
@@ -285,3 +286,34 @@ async def test_a_paused_vm_goes_on_to_shut_down(tmp_path: Path, force: bool) -> 
         await bench.ask(vm_requests.Pause())
         assert (await bench.ask(vm_requests.Stop(force=force))).state is VmState.STOPPED
         assert bench.driver.machines[0].paused is force
+
+
+async def test_a_delete_that_comes_as_soon_as_the_vm_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the creation has been replied to: its end is not the deletion's."""
+    async with bench_at(tmp_path) as bench:
+        running, views = trio.Event(), list[VmView]()
+        settle, kill = Operations._settle, FakeMachine.kill
+
+        async def settle_slowly(self: Operations, up: bring_up.BringUp, state: VmState) -> None:
+            await settle(self, up, state)
+            running.set()
+            await trio.sleep(0.05)
+
+        async def kill_slowly(self: FakeMachine) -> None:
+            await trio.sleep(0.2)
+            await kill(self)
+
+        monkeypatch.setattr(Operations, "_settle", settle_slowly)
+        monkeypatch.setattr(FakeMachine, "kill", kill_slowly)
+
+        async def create() -> None:
+            views.append(await bench.create())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(create)
+            await running.wait()
+            await bench.fleet.ask(DeleteVm("box"))
+        assert views[0].name == "box"
+        bench.assert_nothing_left()
