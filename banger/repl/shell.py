@@ -40,6 +40,7 @@ from banger.repl.screen import STYLE, prompt, toolbar
 
 QUICK_S = 0.15
 """A command that takes less has shown its result before the prompt comes back."""
+LOOK_S = 0.05
 HISTORY_FILE = "repl-history"
 SANE = "\x1b[0m\x1b[?25h\x1b[?1l"
 """Colours, cursor and cursor keys as they should be, whatever a program left behind."""
@@ -174,6 +175,10 @@ class Shell:
         self._front, self._released, job.background = job, asyncio.Event(), False
         if job.number not in self._jobs.running:
             self._released.set()
+        while not (job.kept or job.kept is None or self._released.is_set()):
+            # Until it says something: what follows at once may be a page with it.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._released.wait(), LOOK_S)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._released.wait(), QUICK_S)
         ended = job.number not in self._jobs.running
