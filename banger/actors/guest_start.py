@@ -101,9 +101,9 @@ class GuestStart:
         machine, self.machine = self.machine, None
         if machine is not None:
             await machine.kill()
-            machine.close()
             if self._vmm.machine is machine:
                 await self._vmm.ended.wait()
+            machine.close()
             self._vmm.expect()
         link, self.link = self.link, None
         if link is not None:
