@@ -45,6 +45,7 @@ class GuestStart:
         self._driver = driver
         self._runtime = runtime
         self._vmm = vmm
+        self._watched = False
         self._attend = attend
 
     async def launch(self, plan: MachinePlan) -> Machine:
@@ -58,6 +59,7 @@ class GuestStart:
         except Exception as error:
             # The watch's nursery wraps what it raises.
             raise sole_declared_error(error) or error from None
+        self._watched = True
         self.link = AgentLink(
             self._launched.dial, self._driver.traits.agent_channels, untouched=untouched
         )
@@ -101,9 +103,11 @@ class GuestStart:
         machine, self.machine = self.machine, None
         if machine is not None:
             await machine.kill()
-            if self._vmm.machine is machine:
+            if self._watched:
                 await self._vmm.ended.wait()
             machine.close()
+            # A watch that was cancelled before the VMM answered tells of no end.
+            self._watched, self._vmm.machine = False, None
             self._vmm.expect()
         link, self.link = self.link, None
         if link is not None:

@@ -317,3 +317,25 @@ async def test_a_delete_that_comes_as_soon_as_the_vm_runs(
             await bench.fleet.ask(DeleteVm("box"))
         assert views[0].name == "box"
         bench.assert_nothing_left()
+
+
+async def test_a_client_that_goes_away_before_the_vmm_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench_at(tmp_path) as bench:
+        launched = trio.Event()
+
+        async def silent(*args: object, **options: object) -> bool:
+            launched.set()
+            await trio.sleep_forever()
+            raise AssertionError
+
+        monkeypatch.setattr(FakeMachine, "attend", silent)
+        async with trio.open_nursery() as client:
+            client.start_soon(bench.create)
+            await launched.wait()
+            client.cancel_scope.cancel()
+        with trio.fail_after(5):
+            while await bench.state() is not None:
+                await trio.sleep(0.01)
+        bench.assert_nothing_left()
