@@ -237,9 +237,11 @@ class BringUp:
         ]
         if not self.record.seed_work:
             return (root, *others)
-        base = SeedFiles.of(self._services.paths.seeds / self.record.seed).work
+        files = SeedFiles.of(self._services.paths.seeds / self.record.seed)
         others = [
-            msgspec.structs.replace(drive, base=base) if drive.serial == WORK_SERIAL else drive
+            msgspec.structs.replace(drive, base=files.work_base, layers=(files.work, *drive.layers))
+            if drive.serial == WORK_SERIAL
+            else drive
             for drive in others
         ]
         return (root, *others)
@@ -305,6 +307,8 @@ class BringUp:
             found = await self._services.seeds.ask(FindSeed(order))
             self._seed, reason = found.seed, found.reason
             self._wanted = order if found.seed is None else None
+            if self._seed is not None and await run_blocking(self._has_less, self._seed):
+                self._seed, reason = None, "its work disk is smaller than the seed's"
         if self._seed is None:
             return f"cold: {reason}"
         # Saved before the VMM starts: from then on the seed's disk can't be removed.
@@ -342,15 +346,21 @@ class BringUp:
         await self._launch_guest()
         return f"booted after all, the seed failed: {reason}"
 
+    def _has_less(self, seed: Seed) -> bool:
+        """The guest in the seed knows a disk of a size, which can grow and not shrink."""
+        sizes = (qcow2.read_header(drive.path).virtual_size for drive in self._plan.drives)
+        return any(size < seed.work_bytes for size in sizes)
+
     def _lay_work_disk(self, seed: Seed | None) -> None:
-        """Make it anew: over the seed's, which needs no growing, or over the image's."""
+        """Make it anew: over the seed's, which the guest has mounted, or over the image's."""
         for drive in self._plan.drives:
             size = qcow2.read_header(drive.path).virtual_size
-            on_seed = seed is not None and seed.work_bytes <= size
-            base = seed.files.work if seed is not None and on_seed else drive.base
+            below, kind = (drive.base, "raw") if seed is None else (seed.files.work, "qcow2")
             drive.path.unlink()
-            qcow2.create_overlay(drive.path, backing=str(base), virtual_size=size)
-            self.record = msgspec.structs.replace(self.record, seed_work=on_seed)
+            qcow2.create_overlay(
+                drive.path, backing=str(below), backing_format=kind, virtual_size=size
+            )
+            self.record = msgspec.structs.replace(self.record, seed_work=seed is not None)
 
     # --- the VMM and its guest ---
 

@@ -45,7 +45,10 @@ async def measure_floor(
             bare,
             drives=(
                 msgspec.structs.replace(root, path=directory / "over", layers=(files.root,)),
-                *(msgspec.structs.replace(drive, base=files.work) for drive in others),
+                *(
+                    msgspec.structs.replace(drive, base=files.work_base, layers=(files.work,))
+                    for drive in others
+                ),
             ),
             ram=Ram(ram, shared=False),
             state=files.state,
@@ -56,7 +59,7 @@ async def measure_floor(
         )
         await run_blocking(_make_disks, restored)
         await run_blocking(_make_disks, booted)
-        await run_blocking(write_initramfs, bare.initramfs, image.modules, nobody())
+        await run_blocking(write_initramfs, bare.initramfs, image.modules, nobody(bare))
         restore_ms, answer_ms = await _time(driver, restored)
         _, boot_ms = await _time(driver, booted)
         return SeedFloor(restore_ms, answer_ms, boot_ms)

@@ -1,8 +1,8 @@
 """Making a warm seed: boot the image once, and keep the machine as it is before it is anybody.
 
-The template has a disk over the image's, a card whose cable ends nowhere, an empty disk for each
-that its clones will have, and a configuration that names nobody. It appears by one rename when
-it is complete, or not at all.
+The template has a disk over the image's, a card whose cable ends nowhere, a mounted work disk as
+its clones will have, and a configuration that names nobody. It appears by one rename when it is
+complete, or not at all.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import trio
 
 from banger.actors.blocking import run_blocking
 from banger.capabilities.builtin.ssh import HOST_KEY_PLACE
+from banger.capabilities.builtin.work import PLACE as WORK_PLACE
 from banger.guest import agent
 from banger.guest.link import AgentLink
 from banger.host import file_lock, keys, qcow2
@@ -160,17 +161,18 @@ class SeedMaker:
             assert drive.base is not None and image.work_seed is not None
             grown_copy(image.work_seed, drive.base, self._work_bytes)
             size = drive.base.stat().st_size
-            qcow2.create_overlay(drive.path, backing=None, virtual_size=size)
-        write_initramfs(plan.initramfs, image.modules, nobody())
+            qcow2.create_overlay(drive.path, backing=str(drive.base), virtual_size=size)
+        write_initramfs(plan.initramfs, image.modules, nobody(plan))
 
     def _publish(self, partial: Path, plan: MachinePlan, record: SeedRecord) -> None:
-        for path in (plan.initramfs, *(drive.path for drive in plan.drives[1:])):
-            path.unlink()
+        plan.initramfs.unlink()
         # What a template's VMM had to say is of use to nobody once it has become a seed.
         plan.log.unlink(missing_ok=True)
-        for kept in (plan.drives[0].path, *(drive.base for drive in plan.drives[1:])):
-            assert kept is not None
-            _sync(kept)
+        for drive in plan.drives:
+            _sync(drive.path)
+        for drive in plan.drives[1:]:
+            assert drive.base is not None
+            _sync(drive.base)
         self._store.save(partial.name, record)
         partial.rename(self._store.directory(record.id))
         sync_directory(self._store.root)
@@ -216,12 +218,12 @@ def template_plan(
 ) -> MachinePlan:
     """The machine that a seed is made with; its clones differ only in what is behind it."""
     others = [
-        # The work disk; what udev sees of it in the template has to be true in the clones.
+        # The work disk, the only one there can be: `BringUp` boots VMs that have others.
         Drive(
             serial,
-            directory / f"{serial}.qcow2",
+            SeedFiles.of(directory).work,
             DiskFormat.OVERLAY,
-            base=SeedFiles.of(directory).work,
+            base=SeedFiles.of(directory).work_base,
         )
         for serial in order.drives
     ]
@@ -246,10 +248,12 @@ def template_plan(
     )
 
 
-def nobody() -> guest.GuestConfig:
+def nobody(plan: MachinePlan) -> guest.GuestConfig:
     """What a template is told: an id and a host key that are thrown away when it is frozen.
 
     Without an id systemd may take the boot for the image's first; without a key there is no sshd.
+    Its work disk is mounted, since that takes a guest in emulation longer than all else it is
+    told when it becomes somebody.
     """
     with tempfile.TemporaryDirectory() as directory:
         pair = keys.make_key(Path(directory, "key"), "template")
@@ -257,6 +261,7 @@ def nobody() -> guest.GuestConfig:
         version=guest.VERSION,
         machine_id=secrets.token_hex(16),
         files=[guest.GuestFile(HOST_KEY_PLACE, 0o600, pair.private)],
+        mounts=[guest.Mount(drive.serial, WORK_PLACE, "ext4") for drive in plan.drives[1:]],
     )
 
 

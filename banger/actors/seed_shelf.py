@@ -55,7 +55,8 @@ class Shelf:
 
     def is_whole(self, seed: SeedRecord) -> bool:
         files = self.files(seed)
-        return all(path.is_file() for path in (files.ram, files.state, files.root))
+        disks = [files.root, *((files.work, files.work_base) if seed.order.drives else ())]
+        return all(path.is_file() for path in (files.ram, files.state, *disks))
 
     def files(self, seed: SeedRecord) -> SeedFiles:
         return SeedFiles.of(self.store.directory(seed.id))
@@ -104,7 +105,7 @@ class Shelf:
                     files = self.files(seed)
                     parts = [files.ram, files.state]
                     if not self._users(seed.id):
-                        parts.append(files.root)
+                        parts += [files.root, files.work, files.work_base]
                     size = sum(path.stat().st_blocks * 512 for path in parts if path.exists())
                 else:
                     size = self.retire(seed)

@@ -14,13 +14,14 @@ from banger.host.image_files import ImageFiles
 from banger.kernel.errors import CorruptRecord
 from banger.model.seed import SeedOrder
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when seeds that were made before are of no use any more."""
 
 RAM = "ram"
 STATE = "state"
 ROOT = "root.qcow2"
-WORK = "work.ext4"
+WORK = "work.qcow2"
+WORK_BASE = "work.ext4"
 STATE_LIMIT_BYTES = 64 << 20
 _KEY_DIGITS = 24
 
@@ -33,11 +34,19 @@ class SeedFiles(msgspec.Struct, frozen=True):
     root: Path
     """A frozen overlay of the image's root disk."""
     work: Path
+    """A frozen overlay of ``work_base``. The guest has it mounted: to do so takes long."""
+    work_base: Path
     """The image's work seed, grown to what most work disks have: guests grow it slowly."""
 
     @classmethod
     def of(cls, directory: Path) -> SeedFiles:
-        return cls(directory / RAM, directory / STATE, directory / ROOT, directory / WORK)
+        return cls(
+            ram=directory / RAM,
+            state=directory / STATE,
+            root=directory / ROOT,
+            work=directory / WORK,
+            work_base=directory / WORK_BASE,
+        )
 
 
 def seed_key(order: SeedOrder, image: ImageFiles, likeness: str) -> str:

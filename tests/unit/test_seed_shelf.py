@@ -27,7 +27,7 @@ class Bench:
         seed = SeedRecord(seed_id, key, "debian", ORDER, made_at, "", "", SIZE)
         self.shelf.store.save(seed_id, seed)
         files = self.shelf.files(seed)
-        for path in (files.ram, files.state, files.root, files.work):
+        for path in (files.ram, files.state, files.root, files.work, files.work_base):
             path.write_bytes(os.urandom(SIZE))
         return seed
 
