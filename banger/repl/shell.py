@@ -12,6 +12,7 @@ import termios
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
@@ -20,6 +21,7 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory
 
 from banger.cli.invocation import HELP, Invocation
+from banger.cli.main import SIGNAL_CODE
 from banger.cli.plugins import Plugins
 from banger.cli.tree import Group
 from banger.commands.context import Context
@@ -38,6 +40,7 @@ from banger.repl.line import HostCommand, OwnCommand, Started, read
 from banger.repl.printer import Printer, on_screen, page
 from banger.repl.screen import STYLE, prompt, toolbar
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 QUICK_S = 0.15
 """A command that takes less has shown its result before the prompt comes back."""
 LOOK_S = 0.05
@@ -55,6 +58,8 @@ class Shell:
         self._lock = threading.Lock()
         self._lines: deque[str] = deque()
         self._warned = False
+        self._raising: dict[signal.Signals, Any] = {}
+        """What the ending signals did before: raise `SystemExit`, wherever the process is."""
 
     def run(self) -> int:
         """Until the user leaves; the exit code."""
@@ -82,6 +87,9 @@ class Shell:
         self._idle.set()
         # While the prompt is there it has the signal; this is for between two of them.
         signal.signal(signal.SIGINT, self._on_sigint)
+        self._code, self._main = 0, asyncio.current_task()
+        for number in _ENDING:
+            self._raising[number] = signal.signal(number, self._on_end)
         self._prompt = self._make_prompt()
         self._fleet.start()
         threading.Thread(target=_load_all, daemon=True).start()
@@ -92,13 +100,16 @@ class Shell:
             with self._prompt.input.raw_mode():
                 while await self._ask():
                     pass
+        except asyncio.CancelledError:
+            if not self._code:
+                raise
         finally:
             executing.cancel()
             await asyncio.to_thread(self._jobs.end_all)
             await self._printer.flush()
             printing.cancel()
             await asyncio.to_thread(self._fleet.stop)
-        return 0
+        return self._code
 
     async def _ask(self) -> bool:
         """One line; False: the user leaves."""
@@ -119,7 +130,8 @@ class Shell:
                 self._lines.append(line)
         self._wake.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), QUICK_S)
+            async with asyncio.timeout(QUICK_S):
+                await self._idle.wait()
         return True
 
     def _may_leave(self) -> bool:
@@ -178,9 +190,11 @@ class Shell:
         while not (job.kept or job.kept is None or self._released.is_set()):
             # Until it says something: what follows at once may be a page with it.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._released.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await self._released.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._released.wait(), QUICK_S)
+            async with asyncio.timeout(QUICK_S):
+                await self._released.wait()
         ended = job.number not in self._jobs.running
         with self._lock:
             text, job.kept = "".join(job.kept or ()), None
@@ -239,6 +253,15 @@ class Shell:
     def _on_sigint(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self.interrupt)
 
+    def _on_end(self, number: int, _: object) -> None:
+        """`SystemExit` raised in the midst of drawing would leave others waiting for its end."""
+        self._end(SIGNAL_CODE + number)
+
+    def _end(self, code: int) -> None:
+        assert self._main is not None
+        self._code = code
+        self._loop.call_soon_threadsafe(self._main.cancel)
+
     def send_back(self) -> None:
         job = self._front
         if job is not None:
@@ -282,7 +305,20 @@ class Shell:
         await self._printer.flush()
         async with self._printer.busy:
             with self._prompt.input.cooked_mode():
-                await on_screen(lambda: _borrowed(work))
+                await on_screen(lambda: self._lend(work))
+
+    def _lend(self, work: Callable[[], None]) -> None:
+        """What has the terminal is ended by the signals that end the shell."""
+        for number, handler in self._raising.items():
+            signal.signal(number, handler)
+        try:
+            with _kept_modes():
+                work()
+        except SystemExit as end:
+            self._end(int(end.code or 0))
+        finally:
+            for number in self._raising:
+                signal.signal(number, self._on_end)
 
     def _run_here(self, invocation: Invocation) -> None:
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -341,11 +377,6 @@ def _kept_modes() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
         sys.stdout.write(SANE)
         sys.stdout.flush()
-
-
-def _borrowed(work: Callable[[], None]) -> None:
-    with _kept_modes():
-        work()
 
 
 def _run_on_host(text: str) -> None:

@@ -17,6 +17,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import FormattedTextControl, Layout, Window
 
+from banger.cli.main import SIGNAL_CODE
 from banger.host.paths import Paths
 from banger.tui.feed import Feed
 from banger.tui.keys import Act, Action, Login, Quit, StartDaemon, press
@@ -33,7 +34,6 @@ REFRESH_S = 1.0
 FRAME_LINES = 10
 """Lines of the screen that are no rows, about."""
 ENDING = (signal.SIGTERM, signal.SIGHUP)
-SIGNAL_CODE = 128
 
 
 class Tui:

@@ -92,7 +92,8 @@ class Feed:
             if link is not None:
                 await self._serve(link)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), RECONNECT_S)
+                async with asyncio.timeout(RECONNECT_S):
+                    await self._wanted.wait()
             self._wanted.clear()
 
     def start_daemon(self) -> None:
@@ -212,7 +213,8 @@ class Feed:
                 self._draw()
             self._looked.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._looked.wait(), STATS_S)
+                async with asyncio.timeout(STATS_S):
+                    await self._looked.wait()
 
     def _running(self, names: Iterable[str]) -> list[str]:
         vms = self._model.vms
