@@ -45,7 +45,6 @@ class GuestStart:
         self._driver = driver
         self._runtime = runtime
         self._vmm = vmm
-        self._watched = False
         self._attend = attend
 
     async def launch(self, plan: MachinePlan) -> Machine:
@@ -59,7 +58,6 @@ class GuestStart:
         except Exception as error:
             # The watch's nursery wraps what it raises.
             raise sole_declared_error(error) or error from None
-        self._watched = True
         self.link = AgentLink(
             self._launched.dial, self._driver.traits.agent_channels, untouched=untouched
         )
@@ -103,11 +101,10 @@ class GuestStart:
         machine, self.machine = self.machine, None
         if machine is not None:
             await machine.kill()
-            if self._watched:
-                await self._vmm.ended.wait()
+            # Before: its watcher could not see the end. One that was cancelled tells of none.
+            await self._vmm.unwatched.wait()
             machine.close()
-            # A watch that was cancelled before the VMM answered tells of no end.
-            self._watched, self._vmm.machine = False, None
+            self._vmm.machine = None
             self._vmm.expect()
         link, self.link = self.link, None
         if link is not None:

@@ -20,6 +20,9 @@ class VmmWatch:
         """The running one."""
         self.ended = trio.Event()
         """Set when the one expected last has ended."""
+        self.unwatched = trio.Event()
+        """Set while nobody watches: never begun, cancelled, or the VMM has ended."""
+        self.unwatched.set()
         self.was_shut_down = False
         """The guest had shut down before the VMM ended."""
         self._console = console
@@ -45,19 +48,23 @@ class VmmWatch:
             if event is MachineEvent.GUEST_RESET:
                 on_reset()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._console.record, machine)
-            self.machine = machine
-            try:
-                self.was_shut_down = await machine.attend(on_event, task_status=task_status)
-            except VmmError:
-                # It did not come up, and has been ended.
-                self.machine = None
-                self.ended.set()
-                raise
-        self.machine = None
-        machine.close()
-        self.ended.set()
+        self.unwatched = unwatched = trio.Event()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._console.record, machine)
+                self.machine = machine
+                try:
+                    self.was_shut_down = await machine.attend(on_event, task_status=task_status)
+                except VmmError:
+                    # It did not come up, and has been ended.
+                    self.machine = None
+                    self.ended.set()
+                    raise
+            self.machine = None
+            machine.close()
+            self.ended.set()
+        finally:
+            unwatched.set()
 
     async def last_words(self) -> str:
         """Wait for the VMM's end; what the guest said last."""
