@@ -45,7 +45,7 @@ class EventFile:
         """Raises OSError; then some of them may have been written."""
         data = b"".join(write_line(recorded) + b"\n" for recorded in events)
         with self.path.open("ab") as file:
-            if self._torn and file.tell():
+            if self._torn and not self._ends_whole():
                 data = b"\n" + data
             self._torn = True
             file.write(data)
@@ -53,6 +53,13 @@ class EventFile:
         self._torn = False
         if full:
             self.path.replace(self._older)
+
+    def _ends_whole(self) -> bool:
+        """A daemon that is killed, or a full disk, may leave a part of a line."""
+        with self.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            return file.read() in (b"", b"\n")
 
 
 def write_line(recorded: Recorded) -> bytes:
