@@ -1,4 +1,4 @@
-"""What a full-screen program shows: a terminal emulator behind the pseudo-terminal."""
+"""What a program shows that draws only what changes: an emulator behind the pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class Screen:
         """All that was ever written."""
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
+        terminal.drawn = self._draw
 
     @property
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self._screen.display)
 
-    def shows(self, text: str, seconds: float = 30) -> float:
-        """Wait until the text is on the screen; how long that took."""
+    def shows(self, *texts: str, seconds: float = 30) -> float:
+        """Wait until one of the texts is on the screen; how long that took."""
         begun = time.monotonic()
-        while text not in self.text:
+        while not any(text in self.text for text in texts):
             left = begun + seconds - time.monotonic()
-            assert left > 0, f"{text!r} is not shown:\n{self.text}"
+            assert left > 0, f"{texts} is not shown:\n{self.text}"
             self._read(left)
         return time.monotonic() - begun
 
@@ -45,12 +46,11 @@ class Screen:
         self.terminal.resize(rows, columns)
 
     def await_exit(self) -> int:
-        self.terminal.seen = ""
-        code = self.terminal.await_exit()
-        self.raw += self.terminal.seen
-        return code
+        return self.terminal.await_exit()
 
     def _read(self, seconds: float) -> None:
-        data = self.terminal.read(seconds)
-        self.raw += data
-        self._stream.feed(data)
+        self.terminal.seen += self.terminal.read(seconds)
+
+    def _draw(self, text: str) -> None:
+        self.raw += text
+        self._stream.feed(text)

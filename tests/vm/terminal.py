@@ -13,7 +13,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.vm.instance import Instance
@@ -28,6 +28,8 @@ class Terminal:
         self._slave = slave
         self.process = process
         self.seen = ""
+        self.drawn: Callable[[str], None] = lambda text: None
+        """Is told of all that comes."""
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
@@ -49,7 +51,9 @@ class Terminal:
         data = os.read(self._master, 65536)
         for _ in range(data.count(WHERE)):
             os.write(self._master, HERE)
-        return data.decode(errors="replace")
+        text = data.decode(errors="replace")
+        self.drawn(text)
+        return text
 
     def resize(self, rows: int, columns: int) -> None:
         _set_size(self._master, rows, columns)

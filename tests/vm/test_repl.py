@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.vm.instance import Instance, wait_until
+from tests.vm.screen import Screen
 from tests.vm.terminal import Terminal, terminal
 
 PROMPT = r"banger(\x1b\[[0-9;]*m| |[a-z0-9-])*>"
@@ -32,18 +33,24 @@ def leave(shell: Terminal) -> None:
 
 
 @pytest.fixture
-def shell(instance: Instance) -> Iterator[Terminal]:
+def screen(instance: Instance) -> Iterator[Screen]:
+    """What stands below the line is drawn in parts, so it is looked for on the screen."""
     instance.run("daemon", "start")
     with terminal(instance, rows=40, columns=110) as started:
-        before = started.modes()
+        before, screen = started.modes(), Screen(started, 40, 110)
         started.expect(PROMPT)
-        started.expect("MiB in use|no VMs")
-        yield started
+        screen.shows("MiB in use", "no VMs")
+        yield screen
         if started.process.poll() is None:
             started.type("\x03")
             started.expect(PROMPT)
             leave(started)
         assert started.modes() == before
+
+
+@pytest.fixture
+def shell(screen: Screen) -> Terminal:
+    return screen.terminal
 
 
 def test_commands_and_their_results(shell: Terminal, instance: Instance) -> None:
@@ -134,20 +141,20 @@ def test_the_terminal_is_lent_and_given_back(shell: Terminal, box: str) -> None:
     shell.expect("interrupted")
 
 
-def test_the_daemon_may_die(shell: Terminal, instance: Instance) -> None:
+def test_the_daemon_may_die(screen: Screen, shell: Terminal, instance: Instance) -> None:
     enter(shell, "vm create kept --no-start")
     shell.expect("kept is stopped")
     instance.signal_daemon(signal.SIGKILL)
-    shell.expect("bangerd has gone")
+    screen.shows("bangerd has gone")
     enter(shell, "vm list kept")
     shell.expect(r"kept +stopped")
     shell.expect("running|stopped")
     instance.run("vm", "delete", "kept")
 
 
-def test_mistakes_are_seen_before_enter(shell: Terminal) -> None:
+def test_mistakes_are_seen_before_enter(screen: Screen, shell: Terminal) -> None:
     shell.type("vm lst ")
-    shell.expect("did you mean")
+    screen.shows("did you mean")
     shell.type("\x03")
 
 
@@ -160,13 +167,13 @@ def test_long_output_is_paged(shell: Terminal) -> None:
     shell.expect(r"banger \d+\.\d+")
 
 
-def test_the_default_vm_may_go(shell: Terminal, instance: Instance) -> None:
+def test_the_default_vm_may_go(screen: Screen, shell: Terminal, instance: Instance) -> None:
     enter(shell, "vm create brief --no-start")
     shell.expect("brief is stopped")
     enter(shell, "brief")
     shell.expect(r"brief(\x1b\[[0-9;]*m)*>")
     instance.run("vm", "delete", "brief")
-    shell.expect("no VMs|in use")
+    screen.shows_no_more("banger brief>")
     enter(shell, "vm show")
     shell.expect("missing argument")
 

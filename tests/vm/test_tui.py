@@ -116,7 +116,7 @@ def test_ssh_has_the_terminal_and_gives_it_back(instance: Instance, box: str) ->
     instance.run("vm", "wait", box, "--for", "ssh")
     with tui(instance) as screen:
         screen.type(f"/{box}{ENTER}l")
-        screen.shows(f"root@{box}:~#", 60)
+        screen.shows(f"root@{box}:~#", seconds=60)
         screen.type("exit 3\r")
         screen.shows("ended with exit code 3")
 
