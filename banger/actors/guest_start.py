@@ -24,6 +24,9 @@ AGENT_DEADLINE_S = 120.0
 WARM_DEADLINE_S = 30.0
 """One that has been up before answers in a tenth of a second."""
 
+WARM_PATIENCE_S = 10.0
+"""After that its first request is said again."""
+
 ENDING_S = 2.0
 """How long after its connections a VMM that ends may take to be gone."""
 
@@ -91,8 +94,14 @@ class GuestStart:
     async def configure(self, config: GuestConfig) -> tuple[str, ...]:
         """Deliver the configuration warm, and say what the guest has to say of it."""
         link = self._linked
-        with trio.fail_after(WARM_DEADLINE_S):
+        notes: tuple[str, ...] | None = None
+        with trio.move_on_after(WARM_PATIENCE_S):
             notes = await self._unless_ended(lambda: agent.configure(link, config))
+        if notes is None:
+            # A request can be lost on a port that was just restored; to say it twice is legal.
+            await link.reset()
+            with trio.fail_after(WARM_DEADLINE_S):
+                notes = await self._unless_ended(lambda: agent.configure(link, config))
         await self._launched.booted()
         return notes
 
