@@ -14,6 +14,7 @@ import re
 import stat
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 from banger.host import assets, cpio, process
@@ -37,12 +38,15 @@ class Accelerator:
         self._memory = memory
         self._user = user
         self.chosen: str | None = None if wanted == "auto" else wanted
+        self._choosing = threading.Lock()
+        """A VM's start and the seeds may ask at once, in threads."""
 
     def choose(self, kernel: Path) -> str:
         """ "kvm" or "tcg". Blocks for up to `PROBE_DEADLINE_S` once a boot of the host."""
-        if self.chosen is None:
-            self.chosen = self._remembered() or self._find_out(kernel)
-        return self.chosen
+        with self._choosing:
+            if self.chosen is None:
+                self.chosen = self._remembered() or self._find_out(kernel)
+            return self.chosen
 
     def _remembered(self) -> str | None:
         try:
