@@ -310,8 +310,11 @@ class Seeds(Actor):
         for seed in await run_blocking(self._shelf.records):
             try:
                 _, keys[seed.id] = await self._key(seed.order)
-            except (OSError, BangerError):
-                keys[seed.id] = ""
+            except (OSError, BangerError) as error:
+                # Only what is surely of no use is told as such: no passing trouble costs a seed.
+                gone = not (self._paths.images / seed.order.image_id).exists()
+                keys[seed.id] = "" if gone else seed.key
+                log.warning("whether the warm seed %s is stale is not known: %s", seed.id, error)
         return keys
 
     async def _views(self, image_id: str | None, *, only: str = "") -> list[SeedView]:
