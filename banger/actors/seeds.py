@@ -312,9 +312,11 @@ class Seeds(Actor):
                 _, keys[seed.id] = await self._key(seed.order)
             except (OSError, BangerError) as error:
                 # Only what is surely of no use is told as such: no passing trouble costs a seed.
-                gone = not (self._paths.images / seed.order.image_id).exists()
-                keys[seed.id] = "" if gone else seed.key
-                log.warning("whether the warm seed %s is stale is not known: %s", seed.id, error)
+                if (self._paths.images / seed.order.image_id).exists():
+                    keys[seed.id] = seed.key
+                    log.warning("can't tell if the warm seed %s is stale: %s", seed.id, error)
+                else:
+                    keys[seed.id] = ""
         return keys
 
     async def _views(self, image_id: str | None, *, only: str = "") -> list[SeedView]:
