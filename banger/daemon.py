@@ -56,7 +56,7 @@ from banger.kernel.actor import Ref, sole_declared_error
 from banger.kernel.bus import Bus
 from banger.kernel.errors import BangerError, Conflict, HostNotReady
 from banger.kernel.rpc import CallContext, Peer, RpcServer, listen
-from banger.kernel.store import RecordStore
+from banger.kernel.store import RecordStore, sweep_half_written
 from banger.kernel.supervisor import Child, Supervisor
 from banger.model.requests import AnyFeed, AnyRequest
 from banger.model.settings import Settings
@@ -404,6 +404,8 @@ def main() -> None:
             _start_logging(paths, level, foreground=not arguments.log_file)
             for remark in settings.remarks:
                 log.warning("%s", remark)
+            for directory in (paths.state, paths.identity.parent, *paths.vms.iterdir()):
+                sweep_half_written(directory)
             agent = settings.text("guest.agent")
             assets.choose_agent(Path(agent) if agent else None)
             trio.run(run_daemon, paths, settings, installed, arguments.ready_fd)

@@ -193,6 +193,15 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     sync_directory(path.parent)
 
 
+def sweep_half_written(directory: Path) -> None:
+    """Remove what each `write_durably` into this directory left that was killed half-way.
+
+    Only while nobody else writes there.
+    """
+    for temporary in directory.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
 def _open_record(name: str, flags: int) -> int:
     # No link is followed, and a FIFO does not block.
     return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -18,7 +18,13 @@ import msgspec
 import pytest
 
 from banger.kernel.errors import CorruptRecord, HostNotReady
-from banger.kernel.store import RECORD, RECORD_LIMIT_BYTES, RecordStore, write_durably
+from banger.kernel.store import (
+    RECORD,
+    RECORD_LIMIT_BYTES,
+    RecordStore,
+    sweep_half_written,
+    write_durably,
+)
 
 
 class Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -317,3 +323,11 @@ def test_write_durably_sets_the_mode(tmp_path: Path) -> None:
     write_durably(path, b"two", mode=0o600)
     assert path.read_bytes() == b"two"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_half_written_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    write_durably(tmp_path / "kept", b"kept")
+    (tmp_path / ".kept.tmp").write_bytes(b"ke")
+    (tmp_path / "mine.tmp").write_bytes(b"mine")
+    sweep_half_written(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "mine.tmp"]
