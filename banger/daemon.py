@@ -58,7 +58,8 @@ from banger.kernel.errors import BangerError, Conflict, HostNotReady
 from banger.kernel.rpc import CallContext, Peer, RpcServer, listen
 from banger.kernel.store import RecordStore, sweep_half_written
 from banger.kernel.supervisor import Child, Supervisor
-from banger.model.requests import AnyFeed, AnyRequest
+from banger.model.requests.any import AnyRequest
+from banger.model.requests.exec import AnyFeed
 from banger.model.settings import Settings
 from banger.model.vm import RECORD_MIGRATIONS, RECORD_VERSION, VmRecord
 from banger.settings import load_settings, parse_flags

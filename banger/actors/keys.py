@@ -28,7 +28,7 @@ from banger.kernel.message import Fault, Lost, Request
 from banger.kernel.stages import Stage, run_stages
 from banger.model.clock import rfc3339
 from banger.model.events import GuestRebooted
-from banger.model.requests import KeyOfVm, KeyStatus, KeyView
+from banger.model.requests.keys import KeyOfVm, KeyStatus, KeyView
 from banger.model.vm import VmState
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from banger.kernel.errors import BangerError, HostNotReady, TimedOut, UsageError
 from banger.model.events import PluginEvent
 from banger.model.firewall import Pin, Rules
 from banger.model.network import Network
-from banger.model.requests import Exec
+from banger.model.requests.exec import Exec
 from banger.model.settings import Settings
 from banger.model.vm import OptionValues
 

@@ -12,7 +12,7 @@ from banger.actors import fleet, tap_pool, vm_requests
 from banger.api.backend import Backend
 from banger.kernel.errors import BangerError
 from banger.kernel.rpc import CallContext
-from banger.model import requests
+from banger.model.requests import control as requests
 from banger.model.vm import VmState
 
 

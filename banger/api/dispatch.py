@@ -22,61 +22,106 @@ from banger.api import (
 )
 from banger.api.backend import Backend
 from banger.kernel.rpc import CallContext
-from banger.model import requests
+from banger.model.requests.any import AnyRequest
+from banger.model.requests.control import GetStatus, StopDaemon
+from banger.model.requests.doctor import RunDoctor
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.exec import Exec
+from banger.model.requests.files import ListDirectory, MakeDirectory, ReadFile, WriteFile
+from banger.model.requests.forks import ForkVm
+from banger.model.requests.guests import GetHealth, GetSshAccess, ReadConsole
+from banger.model.requests.images import (
+    BuildImage,
+    CancelBuild,
+    ChooseDefaultImage,
+    DeleteImage,
+    ExportImage,
+    ImportImage,
+    ListImages,
+    PruneImages,
+    ReadBuildLog,
+    RegisterImage,
+    RenameImage,
+    ShowImage,
+)
+from banger.model.requests.keys import RotateKey, ShowKey
+from banger.model.requests.plugins import GetInterface, ListPlugins, RunPluginCommand
+from banger.model.requests.runs import RunVm
+from banger.model.requests.seeds import MeasureFloor, WarmImage
+from banger.model.requests.snapshots import (
+    CreateSnapshot,
+    DeleteSnapshot,
+    ListSnapshots,
+    RestoreSnapshot,
+)
+from banger.model.requests.stats import ReadStats
+from banger.model.requests.vms import (
+    CreateVm,
+    DeleteVm,
+    ListVms,
+    PauseVm,
+    RestartVm,
+    ResumeVm,
+    SetVm,
+    ShowVm,
+    StartVm,
+    StopVm,
+    WaitVm,
+)
 
 HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] = {
-    requests.GetStatus: control.status,
-    requests.StopDaemon: control.stop,
-    requests.ReadEvents: events.read,
-    requests.CreateVm: vms.create,
-    requests.ListVms: vms.list_all,
-    requests.ShowVm: vms.show,
-    requests.StartVm: vms.start,
-    requests.StopVm: vms.stop,
-    requests.RestartVm: vms.restart,
-    requests.PauseVm: vms.pause,
-    requests.ResumeVm: vms.resume,
-    requests.CreateSnapshot: snapshots.create,
-    requests.ListSnapshots: snapshots.list_all,
-    requests.RestoreSnapshot: snapshots.restore,
-    requests.DeleteSnapshot: snapshots.delete,
-    requests.ForkVm: forks.fork,
-    requests.SetVm: vms.change,
-    requests.DeleteVm: vms.delete,
-    requests.WaitVm: vms.wait,
-    requests.GetHealth: vms.health,
-    requests.GetSshAccess: vms.ssh_access,
-    requests.ReadStats: stats.read,
-    requests.ReadConsole: vms.console,
-    requests.ShowKey: keys.show,
-    requests.RotateKey: keys.rotate,
-    requests.ListPlugins: plugins.list_all,
-    requests.GetInterface: plugins.interface,
-    requests.RunPluginCommand: plugins.run_command,
-    requests.RunDoctor: doctor.run,
-    requests.Exec: guests.execute,
-    requests.RunVm: runs.run,
-    requests.ReadFile: guests.read_file,
-    requests.WriteFile: guests.write_file,
-    requests.ListDirectory: guests.list_directory,
-    requests.MakeDirectory: guests.make_directory,
-    requests.ListImages: images.list_all,
-    requests.ShowImage: images.show,
-    requests.BuildImage: images.build,
-    requests.CancelBuild: images.cancel,
-    requests.ReadBuildLog: images.read_log,
-    requests.RegisterImage: images.register,
-    requests.ImportImage: images.import_image,
-    requests.DeleteImage: images.delete,
-    requests.RenameImage: images.rename,
-    requests.ChooseDefaultImage: images.choose_default,
-    requests.WarmImage: seeds.warm,
-    requests.MeasureFloor: seeds.measure,
-    requests.PruneImages: images.prune,
-    requests.ExportImage: images.export,
+    GetStatus: control.status,
+    StopDaemon: control.stop,
+    ReadEvents: events.read,
+    CreateVm: vms.create,
+    ListVms: vms.list_all,
+    ShowVm: vms.show,
+    StartVm: vms.start,
+    StopVm: vms.stop,
+    RestartVm: vms.restart,
+    PauseVm: vms.pause,
+    ResumeVm: vms.resume,
+    CreateSnapshot: snapshots.create,
+    ListSnapshots: snapshots.list_all,
+    RestoreSnapshot: snapshots.restore,
+    DeleteSnapshot: snapshots.delete,
+    ForkVm: forks.fork,
+    SetVm: vms.change,
+    DeleteVm: vms.delete,
+    WaitVm: vms.wait,
+    GetHealth: vms.health,
+    GetSshAccess: vms.ssh_access,
+    ReadStats: stats.read,
+    ReadConsole: vms.console,
+    ShowKey: keys.show,
+    RotateKey: keys.rotate,
+    ListPlugins: plugins.list_all,
+    GetInterface: plugins.interface,
+    RunPluginCommand: plugins.run_command,
+    RunDoctor: doctor.run,
+    Exec: guests.execute,
+    RunVm: runs.run,
+    ReadFile: guests.read_file,
+    WriteFile: guests.write_file,
+    ListDirectory: guests.list_directory,
+    MakeDirectory: guests.make_directory,
+    ListImages: images.list_all,
+    ShowImage: images.show,
+    BuildImage: images.build,
+    CancelBuild: images.cancel,
+    ReadBuildLog: images.read_log,
+    RegisterImage: images.register,
+    ImportImage: images.import_image,
+    DeleteImage: images.delete,
+    RenameImage: images.rename,
+    ChooseDefaultImage: images.choose_default,
+    WarmImage: seeds.warm,
+    MeasureFloor: seeds.measure,
+    PruneImages: images.prune,
+    ExportImage: images.export,
 }
 
-assert set(HANDLERS) == set(get_args(requests.AnyRequest))
+assert set(HANDLERS) == set(get_args(AnyRequest))
 
 
 async def handle(backend: Backend, request: object, context: CallContext) -> object:

@@ -6,8 +6,8 @@ from banger.api.backend import Backend
 from banger.doctor import run as runner
 from banger.doctor.checks import all_checks, checks_before_start
 from banger.kernel.rpc import CallContext
-from banger.model import requests
 from banger.model.finding import Finding
+from banger.model.requests import doctor as requests
 from banger.model.vm import Verb
 
 

@@ -8,7 +8,7 @@ from banger.api.backend import Backend
 from banger.kernel.message import Lost
 from banger.kernel.rpc import CallContext
 from banger.model.event_filter import fits
-from banger.model.requests import ReadEvents
+from banger.model.requests.events import ReadEvents
 
 
 async def read(backend: Backend, request: ReadEvents, context: CallContext) -> None:

@@ -15,7 +15,7 @@ from banger.api.doctor import refuse_unless_ready
 from banger.api.snapshots import begun_in
 from banger.kernel.errors import BangerError, Conflict, UsageError
 from banger.kernel.rpc import CallContext
-from banger.model import requests
+from banger.model.requests import forks as requests
 from banger.model.vm import Verb, VmView
 
 

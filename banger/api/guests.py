@@ -17,14 +17,21 @@ from banger.guest.exec import ExecSession, open_exec
 from banger.host.oci_process import record_beside
 from banger.kernel.errors import UsageError
 from banger.kernel.rpc import CallContext, Received
-from banger.model import requests
-from banger.model.requests import ExecResult, Input, Output, Resize, SendSignal
+from banger.model.requests.exec import Exec, ExecResult, Input, Output, Resize, SendSignal
+from banger.model.requests.files import (
+    FileInfo,
+    ListDirectory,
+    Listing,
+    MakeDirectory,
+    ReadFile,
+    WriteFile,
+)
 
 ENTRIES_AT_ONCE = 1000
 """A thousand of the longest names are well below the frame's limit."""
 
 
-async def execute(backend: Backend, request: requests.Exec, context: CallContext) -> ExecResult:
+async def execute(backend: Backend, request: Exec, context: CallContext) -> ExecResult:
     link = await backend.link(request.name)
     request = await _with_defaults(backend, request)
     async with open_exec(link, request) as session, trio.open_nursery() as nursery:
@@ -37,7 +44,7 @@ async def execute(backend: Backend, request: requests.Exec, context: CallContext
     return session.result
 
 
-async def _with_defaults(backend: Backend, request: requests.Exec) -> requests.Exec:
+async def _with_defaults(backend: Backend, request: Exec) -> Exec:
     """An OCI image says who its commands run as, and where."""
     if request.user and request.cwd is not None:
         return request
@@ -81,9 +88,7 @@ async def _feed(context: CallContext, session: ExecSession) -> None:
                     send.send_nowait(received)
 
 
-async def read_file(
-    backend: Backend, request: requests.ReadFile, context: CallContext
-) -> requests.FileInfo:
+async def read_file(backend: Backend, request: ReadFile, context: CallContext) -> FileInfo:
     link = await backend.link(request.name)
     async with agent.open_file(link, request.path) as (info, chunks):
         async for data in chunks:
@@ -91,7 +96,7 @@ async def read_file(
     return info
 
 
-async def write_file(backend: Backend, request: requests.WriteFile, context: CallContext) -> None:
+async def write_file(backend: Backend, request: WriteFile, context: CallContext) -> None:
     async def content() -> AsyncIterator[bytes]:
         missing = request.size
         while missing:
@@ -114,16 +119,12 @@ async def write_file(backend: Backend, request: requests.WriteFile, context: Cal
     )
 
 
-async def list_directory(
-    backend: Backend, request: requests.ListDirectory, context: CallContext
-) -> None:
+async def list_directory(backend: Backend, request: ListDirectory, context: CallContext) -> None:
     entries = await agent.list_directory(await backend.link(request.name), request.path)
     for at in range(0, len(entries), ENTRIES_AT_ONCE):
-        await context.send(requests.Listing(entries[at : at + ENTRIES_AT_ONCE]))
+        await context.send(Listing(entries[at : at + ENTRIES_AT_ONCE]))
 
 
-async def make_directory(
-    backend: Backend, request: requests.MakeDirectory, context: CallContext
-) -> None:
+async def make_directory(backend: Backend, request: MakeDirectory, context: CallContext) -> None:
     link = await backend.link(request.name)
     await agent.make_directory(link, request.path, mode=request.mode, user=request.user)

@@ -16,10 +16,11 @@ from banger.host import sparse_tar
 from banger.host.tree_import import ImportOrder
 from banger.kernel.errors import HostNotReady
 from banger.kernel.rpc import CallContext
-from banger.model import requests
 from banger.model.events import BuildProgress
 from banger.model.image import BuildOutcome, DefaultImage, ImageView, Pruned, RegisterOutcome
-from banger.model.requests import ExportSize, Output
+from banger.model.requests import images as requests
+from banger.model.requests.exec import Output
+from banger.model.requests.images import ExportSize
 
 OUTPUT_BYTES = 64 << 10
 

@@ -6,8 +6,8 @@ from banger.actors import keys
 from banger.api.backend import Backend
 from banger.kernel.errors import UsageError
 from banger.kernel.rpc import CallContext
-from banger.model import requests
-from banger.model.requests import KeyView
+from banger.model.requests import keys as requests
+from banger.model.requests.keys import KeyView
 
 
 async def show(backend: Backend, request: requests.ShowKey, context: CallContext) -> KeyView:

@@ -16,8 +16,9 @@ from banger.capabilities.loader import Installed
 from banger.host.distributions import owner
 from banger.kernel.errors import BangerError, HostNotReady, NotFound
 from banger.kernel.rpc import CallContext
-from banger.model import requests
-from banger.model.requests import CommandEnded, Interface, Output, PluginView
+from banger.model.requests import plugins as requests
+from banger.model.requests.exec import Output
+from banger.model.requests.plugins import CommandEnded, Interface, PluginView
 
 OTHER_KINDS = {"banger.vmm": "driver", "banger.images": "image builder"}
 TEXT_BYTES = 64 << 10

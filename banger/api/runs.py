@@ -12,9 +12,9 @@ from banger.api.backend import Backend
 from banger.kernel.actor import Ref
 from banger.kernel.errors import ActorStopped, NotFound, UsageError
 from banger.kernel.rpc import CallContext
-from banger.model import requests
 from banger.model.lifetime import Lifetime
-from banger.model.requests import ExecResult
+from banger.model.requests import runs as requests
+from banger.model.requests.exec import ExecResult
 from banger.model.vm import VmState
 
 UNDOING_PAUSE_S = 0.05

@@ -12,9 +12,9 @@ from banger.capabilities.builtin.work import SERIAL
 from banger.host import work_seed
 from banger.kernel.errors import UsageError
 from banger.kernel.rpc import CallContext
-from banger.model import requests
 from banger.model.events import SeedProgress
 from banger.model.image import ImageInit, ImageRecord
+from banger.model.requests import seeds as requests
 from banger.model.seed import SeedFloor, SeedOrder, SeedView
 
 

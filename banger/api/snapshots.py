@@ -14,8 +14,8 @@ from banger.kernel.errors import CorruptRecord, NotFound, UsageError
 from banger.kernel.message import Fault
 from banger.kernel.rpc import CallContext
 from banger.kernel.store import RecordStore
-from banger.model import requests
 from banger.model.clock import rfc3339
+from banger.model.requests import snapshots as requests
 from banger.model.snapshot import SnapshotRecord, SnapshotView
 from banger.model.vm import Verb, VmView
 

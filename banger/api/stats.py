@@ -18,7 +18,7 @@ from banger.host.process_usage import read_usage
 from banger.kernel.errors import ActorStopped, BangerError, NotFound
 from banger.kernel.rpc import CallContext
 from banger.model.process import ProcessIdentity
-from banger.model.requests import ReadStats
+from banger.model.requests.stats import ReadStats
 from banger.model.sizes import MIB
 from banger.model.stats import GuestUsage, NetworkUsage, VmmUsage, VmStats
 from banger.model.vm import VmRecord, VmState, VmView

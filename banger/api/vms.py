@@ -30,10 +30,17 @@ from banger.kernel.errors import (
 )
 from banger.kernel.message import Event, Lost
 from banger.kernel.rpc import CallContext
-from banger.model import requests
 from banger.model.image import ImageRecord
 from banger.model.lifetime import Lifetime
-from banger.model.requests import Output, WaitCondition
+from banger.model.requests import vms as requests
+from banger.model.requests.exec import Exec, Output
+from banger.model.requests.guests import (
+    GetHealth,
+    GetSshAccess,
+    GuestHealth,
+    ReadConsole,
+    SshAccess,
+)
 from banger.model.sizes import parse_size, show_size
 from banger.model.vm import AT_REST, DISK_BYTES_MIN, Verb, VmSpec, VmState, VmView
 
@@ -218,23 +225,23 @@ async def wait(backend: Backend, request: requests.WaitVm, context: CallContext)
     )
 
 
-async def _wait(backend: Backend, name: str, condition: WaitCondition) -> VmView:
+async def _wait(backend: Backend, name: str, condition: requests.WaitCondition) -> VmView:
     # Subscribed before the first look, so no change can fall in between.
     with backend.bus.subscribe() as events:
         ref = await backend.vm(name)
         while True:
             view = await ref.ask(vm_requests.Describe())
             match condition, view.state:
-                case WaitCondition.STOPPED, state if state in AT_REST:
+                case requests.WaitCondition.STOPPED, state if state in AT_REST:
                     return view
                 case _, state if state in AT_REST:
                     raise IllegalState(
                         f"VM {name!r} is {state} and will not run by itself",
                         hint=f"'banger vm start {name}'",
                     )
-                case WaitCondition.RUNNING, VmState.RUNNING:
+                case requests.WaitCondition.RUNNING, VmState.RUNNING:
                     return view
-                case probed, VmState.RUNNING if probed is not WaitCondition.STOPPED:
+                case probed, VmState.RUNNING if probed is not requests.WaitCondition.STOPPED:
                     # A guest that reboots, or a VM that is being stopped, does not answer.
                     with suppress(ConnectionLost, TimedOut, IllegalState):
                         if await _PROBES[probed](backend, name):
@@ -247,13 +254,11 @@ async def _wait(backend: Backend, name: str, condition: WaitCondition) -> VmView
                     break
 
 
-async def health(
-    backend: Backend, request: requests.GetHealth, context: CallContext
-) -> requests.GuestHealth:
+async def health(backend: Backend, request: GetHealth, context: CallContext) -> GuestHealth:
     return await _health(backend, request.name)
 
 
-async def _health(backend: Backend, name: str) -> requests.GuestHealth:
+async def _health(backend: Backend, name: str) -> GuestHealth:
     link = await backend.link(name)
     with trio.move_on_after(HEALTH_DEADLINE_S):
         return await agent.health(link)
@@ -271,21 +276,19 @@ async def _is_up(backend: Backend, name: str) -> bool:
 async def _runs_commands(backend: Backend, name: str) -> bool:
     with trio.move_on_after(HEALTH_DEADLINE_S):
         link = await backend.link(name)
-        ended, _, _ = await capture(link, requests.Exec(name, ["true"], cwd="/"), limit_bytes=0)
+        ended, _, _ = await capture(link, Exec(name, ["true"], cwd="/"), limit_bytes=0)
         return ended.code == 0
     return False
 
 
 _PROBES = {
-    WaitCondition.EXEC: _runs_commands,
-    WaitCondition.HEALTHY: _is_up,
-    WaitCondition.SSH: _answers_ssh,
+    requests.WaitCondition.EXEC: _runs_commands,
+    requests.WaitCondition.HEALTHY: _is_up,
+    requests.WaitCondition.SSH: _answers_ssh,
 }
 
 
-async def ssh_access(
-    backend: Backend, request: requests.GetSshAccess, context: CallContext
-) -> requests.SshAccess:
+async def ssh_access(backend: Backend, request: GetSshAccess, context: CallContext) -> SshAccess:
     ref = await backend.vm(request.name)
     await ref.ask(vm_requests.GetLink())  # refuses unless it runs
     found = (await ref.ask(vm_requests.Look())).vm
@@ -293,10 +296,10 @@ async def ssh_access(
     public = " ".join(pair.public.split()[:2])
     with suppress(BangerError):  # then ssh may do without
         await backend.keys.ask(AssureKey(request.name))
-    return requests.SshAccess("root", found.address, public, backend.key.pair.private)
+    return SshAccess("root", found.address, public, backend.key.pair.private)
 
 
-async def console(backend: Backend, request: requests.ReadConsole, context: CallContext) -> None:
+async def console(backend: Backend, request: ReadConsole, context: CallContext) -> None:
     recorded = await (await backend.vm(request.name)).ask(vm_requests.GetConsole())
     async with aclosing(recorded.read(follow=request.follow, since=request.since)) as chunks:
         async for data in chunks:

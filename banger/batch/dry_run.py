@@ -16,20 +16,17 @@ from banger.commands.context import Context
 from banger.kernel.errors import BangerError, Conflict, NotFound
 from banger.kernel.message import Request
 from banger.model.image import ImageView
-from banger.model.requests import (
-    ChooseDefaultImage,
+from banger.model.requests.exec import Exec
+from banger.model.requests.forks import ForkVm
+from banger.model.requests.images import ChooseDefaultImage, DeleteImage, ListImages, RenameImage
+from banger.model.requests.plugins import RunPluginCommand
+from banger.model.requests.vms import (
     CreateVm,
-    DeleteImage,
     DeleteVm,
-    Exec,
-    ForkVm,
-    ListImages,
     ListVms,
     PauseVm,
-    RenameImage,
     RestartVm,
     ResumeVm,
-    RunPluginCommand,
     SetVm,
     StartVm,
     StopVm,

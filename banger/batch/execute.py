@@ -18,7 +18,8 @@ from banger.commands.cancellation import Cancellation
 from banger.commands.context import Context
 from banger.commands.sink import KeptSink, Sink
 from banger.kernel.errors import BangerError, GuestError, Interrupted, TimedOut
-from banger.model.requests import ForkOutcome, SetVm
+from banger.model.requests.forks import ForkOutcome
+from banger.model.requests.vms import SetVm
 from banger.model.sizes import MIB, show_size
 
 CREATORS = frozenset({("vm", "create")})

@@ -15,7 +15,8 @@ from banger.commands.context import Context
 from banger.commands.session import Session
 from banger.commands.sink import KeptSink
 from banger.kernel.message import Request
-from banger.model.requests import ListImages, ListVms
+from banger.model.requests.images import ListImages
+from banger.model.requests.vms import ListVms
 
 R = TypeVar("R")
 

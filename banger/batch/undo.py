@@ -16,7 +16,7 @@ from banger.client.ssh import forget_host
 from banger.commands.context import Context
 from banger.commands.sink import KeptSink
 from banger.kernel.errors import BangerError, NotFound
-from banger.model.requests import DeleteVm, ListVms, SetVm
+from banger.model.requests.vms import DeleteVm, ListVms, SetVm
 from banger.model.vm import VmState, VmView
 
 LABEL = "banger.run"

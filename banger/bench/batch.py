@@ -10,7 +10,7 @@ from banger.batch.command import run
 from banger.commands.bench_report import since
 from banger.commands.context import Context
 from banger.commands.sink import KeptSink
-from banger.model.requests import ListVms
+from banger.model.requests.vms import ListVms
 
 COMMANDS = 200
 REQUEST = "vm list --json\n"

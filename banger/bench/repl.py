@@ -18,7 +18,7 @@ from banger.cli.plugins import Plugins
 from banger.commands.bench_report import since
 from banger.kernel.errors import TimedOut
 from banger.model.command import Completion
-from banger.model.requests import Interface
+from banger.model.requests.plugins import Interface
 from banger.model.vm import VmState, VmView
 from banger.repl.colours import Reader
 from banger.repl.completer import LineCompleter

@@ -5,7 +5,7 @@ from banger.commands.bench_report import Report, report
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import UsageError
-from banger.model.requests import ListVms
+from banger.model.requests.vms import ListVms
 
 
 def run(context: Context, *, runs: int) -> None:

@@ -19,7 +19,8 @@ from banger.commands.bench_report import since
 from banger.commands.context import Context
 from banger.kernel.errors import TimedOut
 from banger.model.events import Recorded, VmStateChanged
-from banger.model.requests import CreateVm, DeleteVm, ReadEvents
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.vms import CreateVm, DeleteVm
 from banger.model.vm import VmState, VmView
 from banger.tui.model import Model
 from banger.tui.screen import screen

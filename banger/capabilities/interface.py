@@ -10,7 +10,7 @@ from banger.capabilities.capability import AnyCapability
 from banger.capabilities.command import commands_of
 from banger.capabilities.loader import Installed
 from banger.capabilities.options import declarations, field_of
-from banger.model.requests import CapabilityOption, Interface
+from banger.model.requests.plugins import CapabilityOption, Interface
 from banger.model.settings import Setting
 
 

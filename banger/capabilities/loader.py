@@ -20,7 +20,7 @@ from banger.host.distributions import owner
 from banger.kernel.errors import BangerError, UsageError
 from banger.model.command import Option
 from banger.model.names import check_name
-from banger.model.requests import CapabilityOption, Interface
+from banger.model.requests.plugins import CapabilityOption, Interface
 
 GROUP = "banger.capabilities"
 _FLAG = re.compile(r"-[A-Za-z]|--[A-Za-z0-9][A-Za-z0-9-]*")

@@ -17,7 +17,7 @@ from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Kind, Option
 from banger.host.paths import Paths
 from banger.kernel.errors import BangerError
-from banger.model.requests import Interface
+from banger.model.requests.plugins import Interface
 
 PATIENCE_S = 2.0
 """Then the process ends: a Tab without an answer is better than a shell that hangs."""

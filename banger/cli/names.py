@@ -9,7 +9,9 @@ from banger.client.connection import Connection
 from banger.kernel.errors import BangerError
 from banger.model.command import Completion
 from banger.model.image import ImageView
-from banger.model.requests import ListImages, ListPlugins, ListVms
+from banger.model.requests.images import ListImages
+from banger.model.requests.plugins import ListPlugins
+from banger.model.requests.vms import ListVms
 from banger.model.text import printable
 from banger.model.vm import VmView
 

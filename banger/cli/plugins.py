@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from banger.model.command import Option, Syntax
-from banger.model.requests import CapabilityOption, Interface
+from banger.model.requests.plugins import CapabilityOption, Interface
 from banger.model.settings import Setting
 
 HELP_FLAG = "--help"

@@ -18,7 +18,7 @@ from banger.client.connection import Connection
 from banger.kernel import wire
 from banger.kernel.message import Event
 from banger.model.events import AnyEvent, VmStateChanged
-from banger.model.requests import (
+from banger.model.requests.exec import (
     AnyOutput,
     EndOfInput,
     ErrorOutput,
@@ -27,9 +27,9 @@ from banger.model.requests import (
     Input,
     Output,
     Resize,
-    RunVm,
     SendSignal,
 )
+from banger.model.requests.runs import RunVm
 from banger.model.vm import VmState
 
 READ_BYTES = 32 << 10

@@ -17,7 +17,7 @@ from banger.client.connection import Connection
 from banger.host.paths import Paths
 from banger.kernel.errors import BangerError, HostNotReady
 from banger.kernel.wire import BAD_BYTES
-from banger.model.requests import GetInterface, Interface
+from banger.model.requests.plugins import GetInterface, Interface
 
 REMEMBERED = "interface.json"
 DEADLINE_S = 30.0

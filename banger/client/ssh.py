@@ -7,7 +7,7 @@ from pathlib import Path
 
 from banger.host.paths import Paths, make_private
 from banger.kernel.errors import HostNotReady
-from banger.model.requests import SshAccess
+from banger.model.requests.guests import SshAccess
 
 
 def ssh_arguments(paths: Paths, name: str, access: SshAccess) -> list[str]:

@@ -18,15 +18,13 @@ from banger.client.connection import Connection
 from banger.kernel import wire
 from banger.kernel.errors import BangerError, NotFound, UsageError
 from banger.model.names import check_name
-from banger.model.requests import (
-    AnyOutput,
+from banger.model.requests.exec import AnyOutput, Input, Output
+from banger.model.requests.files import (
     DirectoryEntry,
     FileInfo,
-    Input,
     ListDirectory,
     Listing,
     MakeDirectory,
-    Output,
     ReadFile,
     WriteFile,
 )

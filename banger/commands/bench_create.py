@@ -16,16 +16,10 @@ from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import BangerError, CommandFailed, TimedOut, UsageError
 from banger.model.events import AnyEvent, StageFinished
-from banger.model.requests import (
-    ChooseDefaultImage,
-    CreateVm,
-    DeleteVm,
-    GetSshAccess,
-    ListVms,
-    MeasureFloor,
-    ShowVm,
-    WarmImage,
-)
+from banger.model.requests.guests import GetSshAccess
+from banger.model.requests.images import ChooseDefaultImage
+from banger.model.requests.seeds import MeasureFloor, WarmImage
+from banger.model.requests.vms import CreateVm, DeleteVm, ListVms, ShowVm
 
 SSH_DEADLINE_S = 120.0
 SETTLE_S = 20.0

@@ -14,16 +14,15 @@ from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import CommandFailed, UsageError
 from banger.model.events import AnyEvent, HookProgress, StageFinished
 from banger.model.image import ImageView
-from banger.model.requests import (
+from banger.model.requests.images import (
     BuildImage,
     ChooseDefaultImage,
-    CreateVm,
     DeleteImage,
-    DeleteVm,
     ListImages,
     RegisterImage,
     ShowImage,
 )
+from banger.model.requests.vms import CreateVm, DeleteVm
 
 VARIANTS = (
     Variant(512, 0),

@@ -11,7 +11,8 @@ from banger.client.exec import capture_exec
 from banger.commands.bench_report import since
 from banger.commands.context import Context
 from banger.kernel.errors import BangerError
-from banger.model.requests import CreateVm, DeleteVm, Exec
+from banger.model.requests.exec import Exec
+from banger.model.requests.vms import CreateVm, DeleteVm
 
 
 def many(context: Context, count: int, *, at_once: bool, cold: bool) -> dict[str, float]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from banger.commands.context import Context
-from banger.model.requests import GetStatus
+from banger.model.requests.control import GetStatus
 
 
 class Row(msgspec.Struct, frozen=True):

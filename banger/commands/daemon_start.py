@@ -3,7 +3,7 @@ from __future__ import annotations
 from banger.client import launch
 from banger.commands.context import Context
 from banger.commands.declare import SETTINGS, Command
-from banger.model.requests import DaemonStatus, GetStatus
+from banger.model.requests.control import DaemonStatus, GetStatus
 
 
 def run(context: Context, *, flags: tuple[str, ...]) -> None:

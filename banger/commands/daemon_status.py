@@ -4,7 +4,7 @@ from banger.client import launch
 from banger.commands.context import Context
 from banger.commands.declare import Command
 from banger.kernel.errors import NotFound
-from banger.model.requests import DaemonStatus, GetStatus
+from banger.model.requests.control import DaemonStatus, GetStatus
 
 
 def run(context: Context) -> None:

@@ -8,7 +8,7 @@ from banger.client import launch
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import ConnectionLost
-from banger.model.requests import StopDaemon
+from banger.model.requests.control import StopDaemon
 
 
 class Stopped(msgspec.Struct, frozen=True):

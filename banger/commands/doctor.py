@@ -4,7 +4,8 @@ from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.kernel.errors import BangerError
 from banger.model.finding import Finding, Level
-from banger.model.requests import GetStatus, RunDoctor
+from banger.model.requests.control import GetStatus
+from banger.model.requests.doctor import RunDoctor
 from banger.model.text import printable
 
 _MARKS = {Level.OK: "ok", Level.WARNING: "warning", Level.FAILED: "FAILED"}

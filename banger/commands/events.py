@@ -10,7 +10,7 @@ from banger.model.clock import parse_since, show_moment
 from banger.model.event_filter import parse_filters
 from banger.model.event_text import Weight, describe
 from banger.model.events import Recorded
-from banger.model.requests import ReadEvents
+from banger.model.requests.events import ReadEvents
 
 SUBJECT_WIDTH = 12
 WEIGHTS = {

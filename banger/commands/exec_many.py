@@ -8,7 +8,7 @@ from banger.client.lines import LineWriter
 from banger.commands.context import Context
 from banger.commands.vm_exec import Ran, exit_code
 from banger.kernel.errors import BangerError, ErrorReply
-from banger.model.requests import AnyOutput, EndOfInput, ErrorOutput, Exec, ExecResult, Output
+from banger.model.requests.exec import AnyOutput, EndOfInput, ErrorOutput, Exec, ExecResult, Output
 
 
 def exec_many(context: Context, requests: Sequence[Exec], parallel: int) -> int:

@@ -19,7 +19,7 @@ from banger.model.build import (
 from banger.model.events import AnyEvent, BuildProgress
 from banger.model.image import ImageState, ImageView
 from banger.model.names import check_name
-from banger.model.requests import BuildImage, ShowImage
+from banger.model.requests.images import BuildImage, ShowImage
 from banger.model.sizes import parse_size, show_size
 from banger.model.text import printable
 

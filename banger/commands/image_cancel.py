@@ -5,7 +5,7 @@ import msgspec
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion
 from banger.model.names import check_name
-from banger.model.requests import CancelBuild
+from banger.model.requests.images import CancelBuild
 
 
 class Cancelled(msgspec.Struct, frozen=True):

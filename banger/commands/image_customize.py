@@ -18,18 +18,10 @@ from banger.kernel.errors import BangerError, Conflict, GuestError, UsageError
 from banger.model.build import BuildOptions
 from banger.model.image import ImageInit, ImageView
 from banger.model.names import check_name
-from banger.model.requests import (
-    AnyOutput,
-    BuildImage,
-    CreateVm,
-    DeleteVm,
-    Exec,
-    GetSshAccess,
-    ShowImage,
-    StopVm,
-    WaitCondition,
-    WaitVm,
-)
+from banger.model.requests.exec import AnyOutput, Exec
+from banger.model.requests.guests import GetSshAccess
+from banger.model.requests.images import BuildImage, ShowImage
+from banger.model.requests.vms import CreateVm, DeleteVm, StopVm, WaitCondition, WaitVm
 
 FORGET = """
 rm -f /etc/ssh/ssh_host_*_key* /etc/hostname /etc/resolv.conf /root/.ssh/authorized_keys

@@ -5,7 +5,7 @@ from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.kernel.errors import UsageError
 from banger.model.image import DefaultImage
 from banger.model.names import check_name
-from banger.model.requests import ChooseDefaultImage
+from banger.model.requests.images import ChooseDefaultImage
 
 
 def run(context: Context, *, name: str | None, clear: bool) -> None:

@@ -5,7 +5,7 @@ from banger.commands.declare import Argument, Command, Completion
 from banger.commands.many import Outcome
 from banger.kernel.errors import BangerError, ErrorReply, Interrupted
 from banger.model.names import check_name
-from banger.model.requests import DeleteImage
+from banger.model.requests.images import DeleteImage
 
 
 def run(context: Context, *, names: tuple[str, ...]) -> int:

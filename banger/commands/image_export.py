@@ -9,7 +9,8 @@ from banger.client.archive import archive_file
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.model.names import check_name
-from banger.model.requests import AnyExport, ExportImage, ExportSize, Output
+from banger.model.requests.exec import Output
+from banger.model.requests.images import AnyExport, ExportImage, ExportSize
 from banger.model.sizes import show_size
 
 REDRAW_S = 0.2

@@ -9,7 +9,7 @@ from banger.kernel.errors import UsageError
 from banger.model.events import AnyEvent
 from banger.model.image import ImageInit, ImageView, ImportFormat
 from banger.model.names import check_name
-from banger.model.requests import ImportImage
+from banger.model.requests.images import ImportImage
 from banger.model.sizes import parse_size, show_size
 
 FORMATS = tuple(ImportFormat)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from banger.commands.context import Context
 from banger.commands.declare import Command
 from banger.model.image import ImageState, ImageView
-from banger.model.requests import ListImages
+from banger.model.requests.images import ListImages
 from banger.model.sizes import show_size
 
 

@@ -6,7 +6,8 @@ from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.commands.vm_logs import harmless
 from banger.model.names import check_name
-from banger.model.requests import AnyOutput, Output, ReadBuildLog
+from banger.model.requests.exec import AnyOutput, Output
+from banger.model.requests.images import ReadBuildLog
 
 
 class BuildLog(msgspec.Struct, frozen=True):

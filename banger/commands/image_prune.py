@@ -3,7 +3,7 @@ from __future__ import annotations
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
 from banger.model.image import Pruned
-from banger.model.requests import PruneImages
+from banger.model.requests.images import PruneImages
 from banger.model.sizes import show_size
 
 

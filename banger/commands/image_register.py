@@ -7,7 +7,7 @@ from banger.commands.declare import Command, Completion, Option
 from banger.kernel.errors import UsageError
 from banger.model.image import ImageView
 from banger.model.names import check_name
-from banger.model.requests import RegisterImage
+from banger.model.requests.images import RegisterImage
 from banger.model.sizes import show_size
 
 

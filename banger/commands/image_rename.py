@@ -4,7 +4,7 @@ from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion
 from banger.model.image import ImageView
 from banger.model.names import check_name
-from banger.model.requests import RenameImage
+from banger.model.requests.images import RenameImage
 
 
 def run(context: Context, *, old: str, new: str) -> None:

@@ -7,7 +7,7 @@ from banger.commands.declare import Argument, Command, Completion
 from banger.commands.image_list import progress_of
 from banger.model.image import ImageInit, ImageView
 from banger.model.names import check_name
-from banger.model.requests import ShowImage
+from banger.model.requests.images import ShowImage
 from banger.model.seed import SeedView
 from banger.model.sizes import show_size
 from banger.model.text import printable

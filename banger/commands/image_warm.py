@@ -6,7 +6,7 @@ from banger.commands.image_build import BuildLine
 from banger.commands.shape import SHAPE, check_shape
 from banger.model.events import AnyEvent, BuildProgress, SeedProgress
 from banger.model.names import check_name
-from banger.model.requests import WarmImage
+from banger.model.requests.seeds import WarmImage
 from banger.model.seed import SeedView
 from banger.model.sizes import show_size
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command
-from banger.model.requests import KeyStatus, KeyView, RotateKey
+from banger.model.requests.keys import KeyStatus, KeyView, RotateKey
 
 
 def run(context: Context) -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command
-from banger.model.requests import KeyStatus, KeyView, ShowKey
+from banger.model.requests.keys import KeyStatus, KeyView, ShowKey
 
 
 def run(context: Context) -> None:

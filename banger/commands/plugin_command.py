@@ -10,7 +10,8 @@ from banger.client.lines import readable
 from banger.commands.context import Context
 from banger.commands.declare import Command
 from banger.model.command import Syntax
-from banger.model.requests import AnyOutput, ErrorOutput, Output, RunPluginCommand
+from banger.model.requests.exec import AnyOutput, ErrorOutput, Output
+from banger.model.requests.plugins import RunPluginCommand
 
 _OURS = {"--json", "--debug", "--help"}
 

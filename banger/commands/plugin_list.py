@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from banger.commands.context import Context
 from banger.commands.declare import Command
-from banger.model.requests import ListPlugins, PluginView
+from banger.model.requests.plugins import ListPlugins, PluginView
 from banger.model.text import printable
 
 

@@ -4,7 +4,7 @@ from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion
 from banger.kernel.errors import NotFound
 from banger.model.command import Option
-from banger.model.requests import ListPlugins, PluginView
+from banger.model.requests.plugins import ListPlugins, PluginView
 from banger.model.settings import Setting
 from banger.model.text import printable
 

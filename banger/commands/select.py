@@ -13,7 +13,7 @@ from banger.commands.declare import Argument, Completion, Kind, Option
 from banger.commands.labels import Selector, parse_selectors
 from banger.kernel.errors import NotFound, UsageError
 from banger.model.names import check_name
-from banger.model.requests import ListVms
+from banger.model.requests.vms import ListVms
 from banger.model.vm import VmView
 
 AT_ONCE = 8

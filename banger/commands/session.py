@@ -10,7 +10,7 @@ from banger.client.connection import Connection
 from banger.client.launch import connect, connect_or_start
 from banger.host.paths import Paths
 from banger.kernel.errors import BangerError
-from banger.model.requests import Interface
+from banger.model.requests.plugins import Interface
 
 
 class Session:

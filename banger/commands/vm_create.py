@@ -10,7 +10,7 @@ from banger.kernel.errors import UsageError
 from banger.kernel.message import Fault
 from banger.model.events import AnyEvent
 from banger.model.names import check_name
-from banger.model.requests import CreateVm, SnapshotName
+from banger.model.requests.vms import CreateVm, SnapshotName
 from banger.model.vm import (
     OptionValues,
     VmView,

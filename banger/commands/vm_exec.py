@@ -9,7 +9,8 @@ from banger.commands.declare import Argument, Command, Kind, Option
 from banger.commands.select import NAMES, SELECTION, check_parallel, has_pattern, select
 from banger.kernel.errors import ErrorReply, UsageError
 from banger.model.names import check_name
-from banger.model.requests import Exec, ExecResult, RunVm
+from banger.model.requests.exec import Exec, ExecResult
+from banger.model.requests.runs import RunVm
 
 TIMED_OUT_CODE = 124
 TIMEOUT_MAX_S = 86400 * 365

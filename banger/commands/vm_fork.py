@@ -6,7 +6,7 @@ from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Argument, Command, Kind, Option
 from banger.kernel.errors import UsageError
 from banger.model.names import check_name
-from banger.model.requests import ForkOutcome, ForkVm
+from banger.model.requests.forks import ForkOutcome, ForkVm
 
 FORKS_MAX = 64
 STEM_LENGTH = 54

@@ -5,7 +5,7 @@ from banger.commands.context import Context
 from banger.commands.declare import Command
 from banger.commands.labels import parse_selectors, show_labels
 from banger.commands.select import LABEL, NAMES, check_names, check_there, fits, matches
-from banger.model.requests import ListVms
+from banger.model.requests.vms import ListVms
 from banger.model.vm import VmState, VmView
 
 

@@ -16,7 +16,9 @@ from banger.model.clock import parse_since
 from banger.model.event_filter import Filter
 from banger.model.events import Recorded
 from banger.model.names import check_name
-from banger.model.requests import AnyOutput, ReadConsole, ReadEvents
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.exec import AnyOutput
+from banger.model.requests.guests import ReadConsole
 
 ALL_STAGES = "all"
 LINE_LIMIT_BYTES = 64 << 10

@@ -12,7 +12,9 @@ from banger.commands.vm_create import FAULT, IMAGE, parse_fault
 from banger.commands.vm_exec import COMMAND_OPTIONS, Executed, exec_request, show_captured, told
 from banger.kernel.errors import UsageError
 from banger.model.names import check_name
-from banger.model.requests import CreateVm, ExecResult, RunVm
+from banger.model.requests.exec import ExecResult
+from banger.model.requests.runs import RunVm
+from banger.model.requests.vms import CreateVm
 from banger.model.vm import OptionValues
 
 

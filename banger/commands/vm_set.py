@@ -9,7 +9,7 @@ from banger.commands.select import ALL, LABEL, NAMES, PARALLEL, select
 from banger.commands.shape import SHAPE, Shape, check_shape
 from banger.kernel.errors import UsageError
 from banger.model.lifetime import LifetimeChange
-from banger.model.requests import SetVm
+from banger.model.requests.vms import SetVm
 from banger.model.vm import OptionValues
 
 

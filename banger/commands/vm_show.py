@@ -6,7 +6,7 @@ from banger.commands.labels import show_labels
 from banger.commands.lifetime import show_lifetime
 from banger.commands.options import show_options
 from banger.model.names import check_name
-from banger.model.requests import ShowVm
+from banger.model.requests.vms import ShowVm
 from banger.model.sizes import show_size
 from banger.model.vm import VmView
 

@@ -4,7 +4,8 @@ from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Command
 from banger.commands.vm_snapshot_create import SNAPSHOT_NAME
 from banger.model.names import check_name
-from banger.model.requests import DeleteSnapshot, SnapshotName
+from banger.model.requests.snapshots import DeleteSnapshot
+from banger.model.requests.vms import SnapshotName
 
 
 def run(context: Context, *, name: str, snapshot: str) -> None:

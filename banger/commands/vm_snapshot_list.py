@@ -3,7 +3,7 @@ from __future__ import annotations
 from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Command
 from banger.model.names import check_name
-from banger.model.requests import ListSnapshots
+from banger.model.requests.snapshots import ListSnapshots
 from banger.model.sizes import show_size
 from banger.model.snapshot import SnapshotView
 

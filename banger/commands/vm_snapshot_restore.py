@@ -7,7 +7,7 @@ from banger.commands.vm_create import FAULT, parse_fault
 from banger.commands.vm_snapshot_create import SNAPSHOT_NAME
 from banger.model.events import AnyEvent
 from banger.model.names import check_name
-from banger.model.requests import RestoreSnapshot
+from banger.model.requests.snapshots import RestoreSnapshot
 from banger.model.vm import VmView
 
 

@@ -6,7 +6,8 @@ from banger.commands.declare import VM_NAME, Argument, Command
 from banger.commands.program import run_program
 from banger.kernel.errors import BangerError, UsageError
 from banger.model.names import check_name
-from banger.model.requests import GetHealth, GetSshAccess, WaitCondition, WaitVm
+from banger.model.requests.guests import GetHealth, GetSshAccess
+from banger.model.requests.vms import WaitCondition, WaitVm
 
 SSH_DEADLINE_S = 120.0
 SSH_FAILED = 255

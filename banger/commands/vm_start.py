@@ -4,7 +4,7 @@ from banger.commands.context import Context
 from banger.commands.declare import Command
 from banger.commands.many import Outcome, each
 from banger.commands.select import NAMES, SELECTION, select
-from banger.model.requests import StartVm
+from banger.model.requests.vms import StartVm
 from banger.model.vm import VmState
 
 

@@ -9,7 +9,8 @@ from banger.commands.labels import Selector, parse_selectors
 from banger.commands.select import LABEL, NAMES, check_names, check_there, fits, matches
 from banger.kernel.errors import UsageError
 from banger.model.clock import show_age
-from banger.model.requests import ListVms, ReadStats
+from banger.model.requests.stats import ReadStats
+from banger.model.requests.vms import ListVms
 from banger.model.sizes import short_size
 from banger.model.stats import GuestUsage, VmmUsage, VmStats
 from banger.model.usage import Usage, usage

@@ -4,7 +4,7 @@ from banger.commands.context import Context
 from banger.commands.declare import VM_NAME, Command, Kind, Option
 from banger.kernel.errors import UsageError
 from banger.model.names import check_name
-from banger.model.requests import WaitCondition, WaitVm
+from banger.model.requests.vms import WaitCondition, WaitVm
 from banger.model.vm import VmView
 
 

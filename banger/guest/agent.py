@@ -13,7 +13,8 @@ from banger.guest.link import AgentLink
 from banger.kernel.errors import GuestError, NotFound, UsageError
 from banger.kernel.wire import BAD_BYTES
 from banger.model.guest import GuestConfig
-from banger.model.requests import DirectoryEntry, FileInfo, GuestHealth
+from banger.model.requests.files import DirectoryEntry, FileInfo
+from banger.model.requests.guests import GuestHealth
 from banger.model.stats import (
     DISKS_MAX,
     PATH_CHARACTERS,

@@ -16,7 +16,7 @@ from banger.guest.connection import AgentConnection, AgentFailure
 from banger.guest.link import AgentLink
 from banger.kernel.errors import CommandNotFound, GuestError, NotExecutable
 from banger.kernel.wire import BAD_BYTES
-from banger.model.requests import ErrorOutput, Exec, ExecResult, Output
+from banger.model.requests.exec import ErrorOutput, Exec, ExecResult, Output
 
 PAYLOAD_LIMIT_BYTES = 64 << 10
 SILENCE_S = 30.0

@@ -25,15 +25,10 @@ from banger.model.events import (
     VmStateChanged,
 )
 from banger.model.image import ImageView
-from banger.model.requests import (
-    Interface,
-    ListImages,
-    ListPlugins,
-    ListVms,
-    PluginView,
-    ReadEvents,
-    ShowVm,
-)
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.images import ListImages
+from banger.model.requests.plugins import Interface, ListPlugins, PluginView
+from banger.model.requests.vms import ListVms, ShowVm
 from banger.model.text import printable
 from banger.model.vm import VmState, VmView
 

@@ -9,7 +9,8 @@ from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Completion, Kind, Option
 from banger.commands.select import PARALLEL, check_parallel
 from banger.kernel.errors import BangerError, Conflict, ErrorReply, NotFound, UsageError
-from banger.model.requests import ListImages, ListVms
+from banger.model.requests.images import ListImages
+from banger.model.requests.vms import ListVms
 from banger.stack.apply import apply_plans
 from banger.stack.definition import Stack
 from banger.stack.plan import Action, Need, Verb, VmPlan, plan_stack

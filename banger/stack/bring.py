@@ -11,7 +11,8 @@ from banger.client.ssh import forget_host
 from banger.client.transfer import GuestPlace, Transfer
 from banger.commands.context import Context
 from banger.kernel.errors import BangerError, GuestError, TimedOut
-from banger.model.requests import CreateVm, DeleteVm, Exec, ExecResult, SetVm, StartVm, StopVm
+from banger.model.requests.exec import Exec, ExecResult
+from banger.model.requests.vms import CreateVm, DeleteVm, SetVm, StartVm, StopVm
 from banger.model.vm import VmState
 from banger.stack.definition import Health, Member, Stack, Step
 from banger.stack.labels import OPTIONS, PROVISION

@@ -10,7 +10,7 @@ from banger.commands.many import Outcome
 from banger.commands.select import PARALLEL, check_parallel
 from banger.kernel.errors import BangerError, ErrorReply
 from banger.kernel.message import Request
-from banger.model.requests import DeleteVm, StopVm
+from banger.model.requests.vms import DeleteVm, StopVm
 from banger.model.vm import VmState, VmView
 from banger.stack.find import STACK_NAME, find_stack
 from banger.stack.labels import level_of

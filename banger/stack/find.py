@@ -6,7 +6,7 @@ from banger.commands.context import Context
 from banger.commands.declare import Argument
 from banger.kernel.errors import NotFound
 from banger.model.names import check_name
-from banger.model.requests import ListVms
+from banger.model.requests.vms import ListVms
 from banger.model.vm import VmView
 from banger.stack.labels import level_of, stack_of
 

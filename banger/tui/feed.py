@@ -13,19 +13,11 @@ from banger.kernel.errors import BangerError, ConnectionLost, NotFound
 from banger.kernel.message import Request
 from banger.model.event_text import Weight
 from banger.model.events import Recorded
-from banger.model.requests import (
-    AnyOutput,
-    DeleteVm,
-    ListVms,
-    PauseVm,
-    ReadConsole,
-    ReadEvents,
-    ReadStats,
-    ResumeVm,
-    ShowVm,
-    StartVm,
-    StopVm,
-)
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.exec import AnyOutput
+from banger.model.requests.guests import ReadConsole
+from banger.model.requests.stats import ReadStats
+from banger.model.requests.vms import DeleteVm, ListVms, PauseVm, ResumeVm, ShowVm, StartVm, StopVm
 from banger.model.vm import Verb
 from banger.tui.keys import Act
 from banger.tui.link import Link

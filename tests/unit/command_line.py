@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from banger.cli import main
-from banger.model.requests import Interface
+from banger.model.requests.plugins import Interface
 from banger.model.vm import VmState, VmView
 
 NO_PLUGINS = Interface([], [], [])

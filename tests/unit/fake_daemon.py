@@ -14,16 +14,14 @@ import msgspec
 
 from banger.kernel import wire
 from banger.kernel.errors import BangerError, ErrorReply, NotFound, UsageError
-from banger.model.requests import (
-    AnyFeed,
-    AnyRequest,
+from banger.model.requests.any import AnyRequest
+from banger.model.requests.exec import AnyFeed, Input, Output
+from banger.model.requests.files import (
     DirectoryEntry,
     FileInfo,
-    Input,
     ListDirectory,
     Listing,
     MakeDirectory,
-    Output,
     ReadFile,
     WriteFile,
 )

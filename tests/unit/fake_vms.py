@@ -10,23 +10,12 @@ import msgspec
 
 from banger.kernel.errors import Conflict, NotFound, UsageError, VmmError
 from banger.model.image import ImageView
-from banger.model.requests import (
-    CreateVm,
-    DeleteVm,
-    Exec,
-    ExecResult,
-    ForkOutcome,
-    ForkVm,
-    GetInterface,
-    ListDirectory,
-    ListImages,
-    ListVms,
-    Output,
-    SetVm,
-    ShowVm,
-    StartVm,
-    StopVm,
-)
+from banger.model.requests.exec import Exec, ExecResult, Output
+from banger.model.requests.files import ListDirectory
+from banger.model.requests.forks import ForkOutcome, ForkVm
+from banger.model.requests.images import ListImages
+from banger.model.requests.plugins import GetInterface
+from banger.model.requests.vms import CreateVm, DeleteVm, ListVms, SetVm, ShowVm, StartVm, StopVm
 from banger.model.vm import Verb, VmState, VmView, guard
 from tests.unit.command_line import NO_PLUGINS, view
 from tests.unit.fake_daemon import GuestFiles

@@ -18,7 +18,7 @@ from banger.guest.link import AgentLink
 from banger.kernel import wire
 from banger.kernel.errors import BangerError, ConnectionLost, GuestError, NotFound, UsageError
 from banger.model.guest import GuestConfig
-from banger.model.requests import DirectoryEntry, FileInfo
+from banger.model.requests.files import DirectoryEntry, FileInfo
 from tests.unit.fake_agent import STATS, SWITCHING, USER, Canned, agent_link, reply
 
 HEALTH = reply(200, b"{}", X_Request_Id="{id}")

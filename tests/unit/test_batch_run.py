@@ -139,7 +139,7 @@ def test_waiting_for_a_command(run: Runner, vms: FakeVms) -> None:
 
 
 def _create_request(name: str) -> Any:
-    from banger.model.requests import CreateVm
+    from banger.model.requests.vms import CreateVm
 
     return CreateVm(name=name)
 

@@ -18,18 +18,10 @@ from banger.cli.invocation import parse
 from banger.cli.plugins import Plugins
 from banger.commands.table import GROUPS, MODULES, SUBGROUPS, load
 from banger.kernel.errors import BangerError, Conflict, NotFound
-from banger.model.requests import (
-    DeleteVm,
-    ErrorOutput,
-    Exec,
-    ExecResult,
-    GetInterface,
-    ListVms,
-    Output,
-    ReadConsole,
-    ShowVm,
-    StopVm,
-)
+from banger.model.requests.exec import ErrorOutput, Exec, ExecResult, Output
+from banger.model.requests.guests import ReadConsole
+from banger.model.requests.plugins import GetInterface
+from banger.model.requests.vms import DeleteVm, ListVms, ShowVm, StopVm
 from banger.model.vm import VmState
 from tests.unit.command_line import NO_PLUGINS, Cli, view
 from tests.unit.fake_daemon import FakeDaemon, GuestFiles, serving

@@ -15,19 +15,17 @@ import pytest
 from banger.client import interface as client_interface
 from banger.kernel.errors import Conflict, HostNotReady, NotFound
 from banger.model.command import Argument, Kind, Option, Syntax
-from banger.model.requests import (
+from banger.model.requests.exec import Output
+from banger.model.requests.plugins import (
     CapabilityOption,
     CommandEnded,
-    CreateVm,
     GetInterface,
     Interface,
     ListPlugins,
-    Output,
     PluginView,
     RunPluginCommand,
-    SetVm,
-    ShowVm,
 )
+from banger.model.requests.vms import CreateVm, SetVm, ShowVm
 from banger.model.settings import Setting
 from banger.model.vm import VmView
 from tests.unit.command_line import Cli, view

@@ -21,7 +21,9 @@ from banger.cli.plugins import Plugins
 from banger.cli.words import quoted, split, words_of
 from banger.kernel.errors import UsageError
 from banger.model.command import Completion
-from banger.model.requests import GetInterface, Interface, ListImages, ListVms
+from banger.model.requests.images import ListImages
+from banger.model.requests.plugins import GetInterface, Interface
+from banger.model.requests.vms import ListVms
 from banger.model.vm import VmState
 from tests.unit.command_line import Cli, view
 from tests.unit.fake_daemon import FakeDaemon, serving

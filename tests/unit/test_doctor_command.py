@@ -11,7 +11,8 @@ import pytest
 
 from banger.kernel.errors import HostNotReady, UsageError
 from banger.model.finding import Finding, Level
-from banger.model.requests import DaemonStatus, GetStatus, RunDoctor
+from banger.model.requests.control import DaemonStatus, GetStatus
+from banger.model.requests.doctor import RunDoctor
 from tests.unit.command_line import Cli
 from tests.unit.fake_daemon import FakeDaemon, serving
 

@@ -8,7 +8,7 @@ import pytest
 from banger.kernel.errors import UsageError
 from banger.model.event_filter import fits, parse_filters
 from banger.model.events import CapabilityDisabled, StageFinished, VmStateChanged
-from banger.model.requests import ReadEvents
+from banger.model.requests.events import ReadEvents
 from banger.model.vm import VmState
 
 STAGE = StageFinished("web-1", "create", "agent", 1.5, "")

@@ -15,14 +15,8 @@ from banger.client.lines import LINE_LIMIT_BYTES, LineWriter
 from banger.kernel import wire
 from banger.kernel.errors import BangerError, IllegalState, NotFound
 from banger.kernel.message import Request
-from banger.model.requests import (
-    ErrorOutput,
-    Exec,
-    ExecResult,
-    ListVms,
-    Output,
-    ShowVm,
-)
+from banger.model.requests.exec import ErrorOutput, Exec, ExecResult, Output
+from banger.model.requests.vms import ListVms, ShowVm
 from banger.model.vm import VmState
 from tests.unit.command_line import Cli, view
 from tests.unit.fake_daemon import FakeDaemon, serving

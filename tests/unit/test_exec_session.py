@@ -26,7 +26,7 @@ from banger.kernel.errors import (
     GuestError,
     NotExecutable,
 )
-from banger.model.requests import ErrorOutput, Exec, ExecResult, Output
+from banger.model.requests.exec import ErrorOutput, Exec, ExecResult, Output
 from tests.unit.fake_agent import (
     EXIT,
     RESIZE,

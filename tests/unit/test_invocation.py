@@ -21,16 +21,9 @@ from banger.commands.program import run_program
 from banger.commands.session import Session
 from banger.commands.sink import KeptSink
 from banger.kernel.errors import Interrupted, UsageError
-from banger.model.requests import (
-    DeleteVm,
-    Exec,
-    ExecResult,
-    GetInterface,
-    Interface,
-    ListVms,
-    Output,
-    ShowVm,
-)
+from banger.model.requests.exec import Exec, ExecResult, Output
+from banger.model.requests.plugins import GetInterface, Interface
+from banger.model.requests.vms import DeleteVm, ListVms, ShowVm
 from tests.unit.command_line import NO_PLUGINS, view
 from tests.unit.fake_daemon import FakeDaemon, serving
 from tests.unit.test_cli_plugins import INTERFACE

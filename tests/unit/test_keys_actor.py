@@ -21,7 +21,7 @@ from banger.kernel.bus import Bus
 from banger.kernel.errors import BangerError, HostNotReady, IllegalState, NotFound
 from banger.kernel.message import Fault
 from banger.model.events import VmStateChanged
-from banger.model.requests import KeyStatus, KeyView
+from banger.model.requests.keys import KeyStatus, KeyView
 from banger.model.vm import VmState
 from banger.testing.vm import fake_vm
 from tests.unit.fake_agent import FakeAgent, fake_dial

@@ -22,7 +22,10 @@ from banger.commands.session import Session
 from banger.kernel.errors import BangerError, Conflict, UsageError
 from banger.model.command import Completion
 from banger.model.events import Recorded, VmGone, VmStateChanged
-from banger.model.requests import GetInterface, ListImages, ListPlugins, ListVms, ReadEvents, ShowVm
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.images import ListImages
+from banger.model.requests.plugins import GetInterface, ListPlugins
+from banger.model.requests.vms import ListVms, ShowVm
 from banger.model.vm import VmState
 from banger.repl.colours import COMMAND, OPTION, VM, WRONG, Reader
 from banger.repl.completer import LineCompleter

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, get_args
 
 import msgspec
 import pytest
 
+import banger.model.requests as requests
 from banger.kernel import wire
 from banger.kernel.message import Lost, Request
-from banger.model import requests
 from banger.model.events import AnyEvent, StageFinished, VmStateChanged
-from banger.model.requests import (
+from banger.model.requests.any import AnyRequest
+from banger.model.requests.exec import (
     AnyFeed,
     AnyOutput,
-    AnyRequest,
-    CreateVm,
-    DeleteVm,
+    ErrorOutput,
     Exec,
     Input,
     Resize,
     SendSignal,
-    ShowVm,
-    WaitCondition,
-    WaitVm,
-    WriteFile,
 )
+from banger.model.requests.files import WriteFile
+from banger.model.requests.vms import CreateVm, DeleteVm, ShowVm, WaitCondition, WaitVm
 from banger.model.sizes import GIB
 from banger.model.vm import VmState
 
 decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(AnyRequest)
 
 
-def test_every_request_of_the_module_is_in_the_union() -> None:
+def test_every_request_of_the_modules_is_in_the_union() -> None:
     declared = {
         kind
-        for kind in vars(requests).values()
+        for module in iter_modules(requests.__path__, f"{requests.__name__}.")
+        for kind in vars(import_module(module.name)).values()
         if isinstance(kind, type) and issubclass(kind, Request) and kind is not Request
     }
     assert declared == set(get_args(AnyRequest))
@@ -94,7 +94,7 @@ def test_streams_survive_the_wire() -> None:
         (AnyFeed, Input(b"\0\xff")),
         (AnyFeed, Resize(24, 80)),
         (AnyFeed, SendSignal(15)),
-        (AnyOutput, requests.ErrorOutput(b"oops")),
+        (AnyOutput, ErrorOutput(b"oops")),
         (AnyEvent, Lost(3)),
         (AnyEvent, StageFinished("web-1", "create", "root disk", 1.5, "")),
         (AnyEvent, VmStateChanged("web-1", VmState.RUNNING, "")),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from banger.kernel.errors import Conflict, NotFound
-from banger.model.requests import DeleteVm, ListVms, RestartVm, SetVm, StartVm, StopVm
+from banger.model.requests.vms import DeleteVm, ListVms, RestartVm, SetVm, StartVm, StopVm
 from banger.model.vm import VmState
 from tests.unit.command_line import Cli, view
 from tests.unit.fake_daemon import FakeDaemon, serving

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from banger.batch.problems import Problems, show
 from banger.kernel.errors import BangerError
 from banger.model.command import Kind, Option
-from banger.model.requests import CapabilityOption, Interface
+from banger.model.requests.plugins import CapabilityOption, Interface
 from banger.model.vm import VmState
 from banger.stack.lines import KeyPlaces
 from banger.stack.read import read_stack

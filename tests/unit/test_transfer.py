@@ -11,7 +11,7 @@ import pytest
 from banger.client.connection import Connection
 from banger.client.transfer import DEPTH_LIMIT, GuestPlace, Transfer, parse_place
 from banger.kernel.errors import BangerError, NotFound, UsageError
-from banger.model.requests import DirectoryEntry, FileInfo, ListDirectory, Listing
+from banger.model.requests.files import DirectoryEntry, FileInfo, ListDirectory, Listing
 from tests.unit.fake_daemon import GuestFiles, serving
 
 BIG = bytes(range(256)) * 4000

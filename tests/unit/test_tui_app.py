@@ -17,7 +17,8 @@ from banger.client import launch
 from banger.host.paths import Paths
 from banger.kernel import wire
 from banger.kernel.errors import ConnectionLost, ErrorReply, NotFound
-from banger.model.requests import ListVms, ReadEvents, ShowVm
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.vms import ListVms, ShowVm
 from banger.tui import app
 from banger.tui.app import Tui
 from banger.tui.link import Link

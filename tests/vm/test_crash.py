@@ -12,7 +12,7 @@ import pytest
 from banger.client.connection import Connection
 from banger.kernel import wire
 from banger.model.events import Recorded, VmStateChanged
-from banger.model.requests import ReadEvents
+from banger.model.requests.events import ReadEvents
 from tests.vm.instance import Instance, is_alive, wait_until
 
 NOTICED_S = 0.5

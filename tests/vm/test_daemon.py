@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from banger.client.connection import Connection
-from banger.model.requests import CreateVm, ReadEvents
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.vms import CreateVm
 from tests.vm.conftest import NewInstance
 from tests.vm.instance import Instance, is_alive, wait_until
 from tests.vm.test_faults import Traces, await_stage

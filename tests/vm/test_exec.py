@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from banger.model.requests import Exec
+from banger.model.requests.exec import Exec
 from tests.vm.instance import Instance, wait_for_item, wait_until
 
 BIG_BYTES = 24 << 20

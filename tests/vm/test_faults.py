@@ -12,7 +12,8 @@ from banger.kernel import wire
 from banger.kernel.errors import BangerError
 from banger.kernel.message import Fault
 from banger.model.events import AnyEvent, Recorded, StageStarted
-from banger.model.requests import CreateVm, DeleteVm, ReadEvents, StartVm
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.vms import CreateVm, DeleteVm, StartVm
 from tests.vm.instance import Instance, is_alive, wait_until
 
 START_STAGES = ["admit", "tap", "prepare", "guest-config", "vmm", "agent", "configure", "started"]

@@ -16,7 +16,7 @@ from banger.kernel import wire
 from banger.kernel.message import Event
 from banger.model.events import Recorded
 from banger.model.firewall import FirewallRestored
-from banger.model.requests import ReadEvents
+from banger.model.requests.events import ReadEvents
 from tests.vm.conftest import NewInstance
 from tests.vm.instance import Instance, wait_until
 

@@ -15,7 +15,9 @@ import pytest
 
 from banger.kernel import wire
 from banger.kernel.errors import BangerError
-from banger.model.requests import Exec, Input, ListVms, WriteFile
+from banger.model.requests.exec import Exec, Input
+from banger.model.requests.files import WriteFile
+from banger.model.requests.vms import ListVms
 from tests.vm.instance import Instance, wait_until
 
 ANSWER_S = 5.0

@@ -12,7 +12,7 @@ import pytest
 
 from banger.kernel.errors import BangerError
 from banger.kernel.message import Fault
-from banger.model.requests import RotateKey
+from banger.model.requests.keys import RotateKey
 from tests.vm.conftest import NewInstance
 from tests.vm.instance import Instance, wait_until
 from tests.vm.terminal import terminal

@@ -12,7 +12,8 @@ import pytest
 
 from banger.client.connection import Connection
 from banger.model.events import Recorded
-from banger.model.requests import CreateVm, DeleteVm, ReadEvents
+from banger.model.requests.events import ReadEvents
+from banger.model.requests.vms import CreateVm, DeleteVm
 from banger.model.vm import VmView
 from tests.vm.instance import Instance
 from tests.vm.screen import Screen
