@@ -15,29 +15,20 @@ code   meaning
 
 from __future__ import annotations
 
-import contextlib
+import gc
 import os
 import signal
 import sys
-import traceback
 
-import msgspec
-
-from banger.kernel.errors import (
-    ERROR_TEXT_LIMIT,
-    BangerError,
-    ErrorDocument,
-    ErrorReply,
-    UsageError,
-)
-from banger.model.text import printable
-
-INTERRUPTED_CODE = 130
 SIGNAL_CODE = 128
 """Plus the signal's number, as shells have it."""
 
+GARBAGE_OBJECTS = 100_000
+"""Made before garbage is looked for. What start-up makes stays, and is fewer."""
+
 
 def main() -> None:
+    gc.set_threshold(GARBAGE_OBJECTS)
     _open_standard_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         # As an exception, so that what is half done is cleaned up.
@@ -45,81 +36,13 @@ def main() -> None:
     arguments = sys.argv[1:]
     # What follows '--' is a guest's command: its flags are not ours.
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    sys.exit(run(arguments, json="--json" in ours, debug="--debug" in ours))
 
+    from banger.cli.run import run  # here: it loads the most, and the above is to be before that
 
-def run(arguments: list[str], *, json: bool, debug: bool) -> int:
-    from banger.cli.invocation import parse
-    from banger.cli.plugins import Plugins
-    from banger.cli.tree import Group
-    from banger.commands.context import Context
-    from banger.commands.session import Session
-    from banger.commands.sink import ProcessSink
-
-    try:
-        with Session() as session:
-            plugins = Plugins(session.interface)
-            try:
-                if not arguments and _sits_at_a_terminal():
-                    arguments = ["repl"]
-                invocation = parse(arguments, plugins)
-            except Group as group:
-                from banger.cli.help import help_text
-
-                sys.stderr.write(help_text(group.path, plugins) + "\n")
-                return group.exit_code
-            with Context(
-                session, ProcessSink(final=True, live=invocation.progress), json=invocation.json
-            ) as context:
-                return invocation.run(context)
-    except KeyboardInterrupt:
-        sys.stderr.write("banger: interrupted\n")
-        return INTERRUPTED_CODE
-    except BangerError as error:
-        if debug:
-            traceback.print_exc()
-        return _report(error, json)
-    except UnicodeEncodeError as error:
-        return _report(UsageError(f"{error.object[:80]!r} is not UTF-8"), json)
-    except BrokenPipeError:
-        # Whoever read our output has enough.
-        _drop_output()
-        return 1
-    except OSError as error:
-        # A full disk behind our output, say.
-        if debug:
-            traceback.print_exc()
-        where = f"{error.filename}: " if error.filename else ""
-        code = _report(BangerError(f"can't go on: {where}{error.strerror or error}"), json)
-        _drop_output()
-        return code
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        bug = BangerError(f"internal error: {error!r}", hint="--debug shows where")
-        return _report(bug, json)
-
-
-def _sits_at_a_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def _report(error: BangerError, json: bool) -> int:
-    # When the stream is the trouble, the exit code has to do.
-    with contextlib.suppress(OSError):
-        if json:
-            document = msgspec.json.encode(ErrorDocument(ErrorReply.of(error)))
-            sys.stdout.write(msgspec.json.format(document).decode() + "\n")
-            sys.stdout.flush()
-        else:
-            sys.stderr.write(printable(f"banger: {error}", limit=ERROR_TEXT_LIMIT) + "\n")
-            sys.stderr.flush()
-    return error.exit_code
-
-
-def _drop_output() -> None:
-    """What is still in stdout's buffer must not fail once more when it is flushed at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    code = run(arguments, json="--json" in ours, debug="--debug" in ours)
+    # Nothing is left to be done, and the interpreter would take 10 ms to free what the kernel
+    # frees at once. What was written is out: sinks flush.
+    os._exit(code)
 
 
 def _open_standard_streams() -> None:

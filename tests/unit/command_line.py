@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from banger.cli import main
+from banger.cli.run import run
 from banger.model.requests.plugins import Interface
 from banger.model.vm import VmState, VmView
 
@@ -21,7 +21,7 @@ class Cli:
 
     def __call__(self, *arguments: str) -> int:
         ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
-        code = main.run(list(arguments), json="--json" in ours, debug="--debug" in ours)
+        code = run(list(arguments), json="--json" in ours, debug="--debug" in ours)
         self.out, self.err = self._capture.readouterr()
         return code
 

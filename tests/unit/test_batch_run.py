@@ -327,7 +327,7 @@ def test_output_that_nobody_reads_keeps_no_deferred_command_from_its_end(
 
     with monkeypatch.context() as patch:
         patch.setattr("banger.commands.sink.ProcessSink.out", broken)
-        patch.setattr("banger.cli.main._drop_output", lambda: None)
+        patch.setattr("banger.cli.run._drop_output", lambda: None)
         assert run("vm create a\n") == 1
         assert run("defer vm delete a\ndefer vm set a --label x=y\nvm list\n") == 1
     assert vms.log == ["create a", "set a", "delete a"]

@@ -406,7 +406,7 @@ BANGER = [sys.executable, "-m", "banger.cli.main"]
 HEAVY = ("trio", "prompt_toolkit", "pyroute2", "h11", "stevedore", "asyncio", "banger.daemon")
 PROGRAM = f"""
 import sys
-from banger.cli.main import run
+from banger.cli.run import run
 code = run(sys.argv[1:], json=False, debug=False)
 print("heavy:", *sorted(set({HEAVY!r}) & sys.modules.keys()), file=sys.stderr)
 sys.exit(code)
