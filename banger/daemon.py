@@ -49,7 +49,8 @@ from banger.doctor.context import DoctorContext
 from banger.host import assets
 from banger.host.image_files import image_store
 from banger.host.keys import InstallationKey
-from banger.host.paths import Paths, check_socket_path, make_private
+from banger.host.paths import Paths, make_private
+from banger.host.places import check_socket_path
 from banger.host.user import group_id
 from banger.kernel import wire
 from banger.kernel.actor import Ref, sole_declared_error

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from banger.actors.snapshot_store import state_file
-from banger.model.machine import Fittings
+from banger.model.fittings import Fittings
 from banger.model.snapshot import SnapshotRecord
 
 

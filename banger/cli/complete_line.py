@@ -39,7 +39,7 @@ def _run(context: Context, *, shell: str, breaks: str, words: tuple[str, ...]) -
     line = _words_of_line(words[0]) if shell == "bash" else list(words)
     *before, word = line or [""]
     try:
-        connection = connect(context.paths)
+        connection = connect(context.session.places)
     except BangerError:
         connection = None
     plugins = Plugins(cache(lambda: _interface(connection, context.paths)))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from banger.model.command import Option, Syntax
-from banger.model.requests.plugins import CapabilityOption, Interface
-from banger.model.settings import Setting
+
+if TYPE_CHECKING:
+    from banger.model.requests.plugins import CapabilityOption, Interface
+    from banger.model.settings import Setting
 
 HELP_FLAG = "--help"
 

@@ -6,7 +6,6 @@ import contextlib
 
 from banger.cli.plugins import Plugins
 from banger.commands.declare import Command
-from banger.commands.plugin_command import of_plugin
 from banger.commands.table import GROUPS, HIDDEN, MODULES, SUBGROUPS, load
 from banger.kernel.errors import BangerError, UsageError
 
@@ -42,7 +41,11 @@ def command_at(path: Path, plugins: Plugins) -> Command | None:
     if path in _own_groups() or path[-1].startswith("-"):
         return None
     syntax = plugins.command(path)
-    return None if syntax is None else of_plugin(syntax)
+    if syntax is None:
+        return None
+    from banger.commands.plugin_command import of_plugin  # only for these
+
+    return of_plugin(syntax)
 
 
 def is_group(path: Path, plugins: Plugins) -> bool:

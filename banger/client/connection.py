@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,7 +26,7 @@ class Connection:
     """Raises `ConnectionLost` from every method once the daemon has gone, `Interrupted` once it
     was cancelled. For one thread; `cancel` is for others."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         """Raises OSError when nobody listens there."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._unframer = wire.Unframer()
@@ -36,8 +36,8 @@ class Connection:
         self._cancelled = False
         self._lost = False
         try:
-            self._socket.connect(str(path))
-            self.hello = self._greeted(path)
+            self._socket.connect(os.fspath(path))
+            self.hello = self._greeted(os.fspath(path))
         except BaseException:
             self._socket.close()
             raise
@@ -48,7 +48,7 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _greeted(self, path: Path) -> wire.Hello:
+    def _greeted(self, path: str) -> wire.Hello:
         hello = self.receive()
         if not isinstance(hello, wire.Hello) or hello.protocol != wire.PROTOCOL:
             raise BangerError(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from banger.client.connection import Connection
-from banger.host import process
-from banger.host.paths import SYSTEM_SOCKET, Paths, check_socket_path
+from banger.host.places import SYSTEM_SOCKET, Places, check_socket_path
 from banger.kernel.errors import BangerError, Conflict, ConnectionLost, HostNotReady
 
 TURN_DEADLINE_S = 15.0
@@ -23,11 +20,13 @@ _CAP_NET_ADMIN = 12
 """Bit of the capability sets (linux/capability.h)."""
 
 
-def connect(paths: Paths) -> Connection | None:
+def connect(places: Places) -> Connection | None:
     """A connection to the daemon that runs: the user's own, else the system's. None: none runs."""
     # Root's own socket is the system's, unless root has asked for another place.
-    places = (paths.socket,) if os.geteuid() == 0 else (paths.socket, SYSTEM_SOCKET)
-    for path in places:
+    sockets = [places.socket]
+    if os.geteuid() != 0:
+        sockets.append(SYSTEM_SOCKET)
+    for path in sockets:
         try:
             return Connection(check_socket_path(path))
         except PermissionError:
@@ -46,21 +45,23 @@ def connect(paths: Paths) -> Connection | None:
     return None
 
 
-def connect_or_start(paths: Paths) -> Connection:
+def connect_or_start(places: Places) -> Connection:
     """A connection; the daemon is started when none runs. Raises `HostNotReady`."""
-    found = connect(paths)
+    found = connect(places)
     if found is None:
         _check_rights()
-        found = start(paths) or connect(paths)
+        found = start(places) or connect(places)
     if found is None:
-        raise HostNotReady("the daemon ended right after its start", hint=f"see {paths.daemon_log}")
+        raise HostNotReady(
+            "the daemon ended right after its start", hint=f"see {places.daemon_log}"
+        )
     return found
 
 
 def _check_rights() -> None:
     """A daemon that may not make network devices is of no use; say so before it is there."""
-    status = Path("/proc/self/status").read_text()
-    (effective,) = re.findall(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123 - spares pathlib
+        (effective,) = (line.split()[1] for line in status if line.startswith("CapEff:"))
     if not int(effective, 16) >> _CAP_NET_ADMIN & 1:
         raise HostNotReady(
             "no daemon runs, and this user may not make the network devices it needs",
@@ -69,7 +70,7 @@ def _check_rights() -> None:
         )
 
 
-def start(paths: Paths, flags: Sequence[str] = ()) -> Connection | None:
+def start(places: Places, flags: Sequence[str] = ()) -> Connection | None:
     """Start a daemon in a session of its own and wait until it serves.
 
     ``flags`` are settings for it, as ``KEY=VALUE``.
@@ -84,12 +85,12 @@ def start(paths: Paths, flags: Sequence[str] = ()) -> Connection | None:
             break
         # Another daemon has the lock and no socket: it has not got that far, or is ending.
         time.sleep(TURN_PAUSE_S)
-        if (found := connect(paths)) is not None:
+        if (found := connect(places)) is not None:
             return found
     lines = said.strip().splitlines() or ["no message"]
     raise HostNotReady(
         f"the daemon does not start: {lines[-1].removeprefix('bangerd: ')}",
-        hint=f"its log is {paths.daemon_log}",
+        hint=f"its log is {places.daemon_log}",
     )
 
 
@@ -124,6 +125,8 @@ def _start(flags: Sequence[str]) -> tuple[int | None, str]:
 
 def await_end(pid: int) -> None:
     """Wait until the daemon with this pid has ended, be it collected by its parent or not."""
+    from banger.host import process  # it loads pathlib, and few commands wait
+
     daemon = process.identify(pid)
     deadline = time.monotonic() + STOP_DEADLINE_S
     while daemon is not None and process.identify(pid) == daemon:

@@ -22,7 +22,7 @@ def many(context: Context, count: int, *, at_once: bool, cold: bool) -> dict[str
 
     def make(_: int) -> float:
         begun = time.perf_counter()
-        with Connection(context.paths.socket) as daemon:
+        with Connection(context.session.places.socket) as daemon:
             view = daemon.call(CreateVm(cold=cold))
             made.append(view.name)
             exec_true(daemon, view.name)

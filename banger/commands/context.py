@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,9 @@ from banger.kernel.errors import ERROR_TEXT_LIMIT, Interrupted
 from banger.kernel.message import Request
 from banger.model.text import printable
 
+if TYPE_CHECKING:
+    from banger.host.paths import Paths
+
 R = TypeVar("R")
 
 
@@ -27,7 +30,6 @@ class Context:
         self.json = json
         self.session = session
         self.sink = sink
-        self.paths = session.paths
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._cancelled = threading.Event()
@@ -41,6 +43,10 @@ class Context:
             connection, self._connection = self._connection, None
         if connection is not None:
             self.session.give_back(connection)
+
+    @property
+    def paths(self) -> Paths:
+        return self.session.paths
 
     @property
     def daemon(self) -> Connection:

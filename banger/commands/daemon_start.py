@@ -7,9 +7,9 @@ from banger.model.requests.control import DaemonStatus, GetStatus
 
 
 def run(context: Context, *, flags: tuple[str, ...]) -> None:
-    running = launch.connect(context.paths)
+    running = launch.connect(context.session.places)
     if running is None:
-        launch.start(context.paths, flags)
+        launch.start(context.session.places, flags)
     status = context.call(GetStatus())
     context.document(status)
     verb = "started" if running is None else "runs already"

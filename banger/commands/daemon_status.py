@@ -8,7 +8,7 @@ from banger.model.requests.control import DaemonStatus, GetStatus
 
 
 def run(context: Context) -> None:
-    connection = launch.connect(context.paths)
+    connection = launch.connect(context.session.places)
     if connection is None:
         raise NotFound("bangerd does not run", hint="any command that needs it starts it")
     with connection:

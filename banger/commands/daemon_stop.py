@@ -19,7 +19,7 @@ class Stopped(msgspec.Struct, frozen=True):
 
 
 def run(context: Context, *, vms: bool) -> None:
-    connection = launch.connect(context.paths)
+    connection = launch.connect(context.session.places)
     if connection is None:
         context.line("bangerd does not run")
         context.document(Stopped(stopped=False, pid=None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 
 from banger.commands.context import Context
@@ -22,7 +21,7 @@ class StageProgress:
 
     def take(self, event: Event) -> None:
         match event:
-            case StageStarted(stage=stage):
+            case StageStarted(stage=stage) if self._context.sink.live:
                 self._redraw(stage)
             case StageFinished():
                 self.stages.append(event)
@@ -41,6 +40,8 @@ class StageProgress:
     def _redraw(self, stage: str) -> None:
         done = " ".join(f"{s.stage} ✓" for s in self.stages)
         text = f"{self._title}: {done} {stage} …".replace("  ", " ")
+        import shutil  # it loads compression, and most output ends up on no terminal
+
         if len(text) >= shutil.get_terminal_size().columns:
             text = f"{self._title}: {stage} …"
         self._context.status(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
@@ -18,8 +17,6 @@ from banger.model.vm import VmView
 
 AT_ONCE = 8
 AT_ONCE_MAX = 64
-
-_GLOB = re.compile(r"[*?\[]")
 
 NAMES = Argument(
     "names",
@@ -85,7 +82,7 @@ def select(
 def check_names(names: Iterable[str]) -> None:
     """Raise `UsageError` for what is neither a legal name nor a pattern."""
     for name in names:
-        if not _GLOB.search(name):
+        if not _is_pattern(name):
             check_name("VM", name)
 
 
@@ -102,7 +99,11 @@ def check_parallel(parallel: int) -> None:
 
 
 def has_pattern(names: Iterable[str]) -> bool:
-    return any(_GLOB.search(name) for name in names)
+    return any(map(_is_pattern, names))
+
+
+def _is_pattern(name: str) -> bool:
+    return any(c in name for c in "*?[")
 
 
 def fits(view: VmView, selectors: Iterable[Selector]) -> bool:
@@ -116,7 +117,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 def _matching(names: Iterable[str], there: Iterable[str]) -> Iterable[str]:
     for name in names:
-        if not _GLOB.search(name):
+        if not _is_pattern(name):
             yield name
             continue
         found = [other for other in there if fnmatchcase(other, name)]

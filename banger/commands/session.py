@@ -5,25 +5,35 @@ from __future__ import annotations
 import select
 import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from banger.client.connection import Connection
 from banger.client.launch import connect, connect_or_start
-from banger.host.paths import Paths
+from banger.host.places import Places
 from banger.kernel.errors import BangerError
-from banger.model.requests.plugins import Interface
+
+if TYPE_CHECKING:
+    from banger.host.paths import Paths
+    from banger.model.requests.plugins import Interface
 
 
 class Session:
     """Safe for threads. A command leases a connection for itself, and gives it back."""
 
     def __init__(self) -> None:
-        self.paths = Paths.here()
+        self.places = Places.here()
         self._lock = threading.Lock()
         self._connecting = threading.Lock()
         """Many commands that begin together must not each start a daemon."""
         self._idle: list[Connection] = []
         self._daemon_pid: int | None = None
         self._interface: Interface | None = None
+
+    @property
+    def paths(self) -> Paths:
+        from banger.host.paths import Paths  # it loads pathlib
+
+        return Paths.at(self.places)
 
     def __enter__(self) -> Session:
         return self
@@ -42,7 +52,7 @@ class Session:
         connection = self._take_idle()
         if connection is None:
             with self._connecting:
-                connection = connect_or_start(self.paths)
+                connection = connect_or_start(self.places)
             with self._lock:
                 if self._daemon_pid not in (None, connection.hello.pid):
                     self._interface = None
@@ -75,7 +85,7 @@ class Session:
             connection = self._take_idle()
             try:
                 with suppress(BangerError):  # a daemon that is not for us
-                    connection = connection or connect(self.paths)
+                    connection = connection or connect(self.places)
                 found = self._interface = find_interface(connection)
                 remember(self.paths, found)
             finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import os
-import shutil
 import sys
 from typing import BinaryIO, TextIO
 
@@ -63,7 +62,7 @@ class ProcessSink(Sink):
 
     @property
     def columns(self) -> int | None:
-        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        return _columns() if sys.stdout.isatty() else None
 
     def out(self, text: str) -> None:
         sys.stdout.write(text)
@@ -81,8 +80,7 @@ class ProcessSink(Sink):
 
     def status(self, text: str) -> None:
         if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            self.err(f"\r\x1b[K{text[:width]}")
+            self.err(f"\r\x1b[K{text[: _columns() - 1]}")
 
 
 class KeptSink(Sink):
@@ -111,6 +109,12 @@ class KeptSink(Sink):
     @property
     def errors(self) -> str:
         return self._err.decode(errors="replace")
+
+
+def _columns() -> int:
+    import shutil  # it loads compression, and most output ends up on no terminal
+
+    return shutil.get_terminal_size().columns
 
 
 def _write_bytes(stream: TextIO, data: bytes) -> None:

@@ -1,16 +1,4 @@
-"""Where things are: XDG directories for a user, the system's for root.
-
-=========  ==============================  ======================  ===================
-what       user                            root                    overridden by
-=========  ==============================  ======================  ===================
-config     ~/.config/banger                /etc/banger             XDG_CONFIG_HOME
-state      ~/.local/state/banger           /var/lib/banger         XDG_STATE_HOME
-cache      ~/.cache/banger                 /var/cache/banger       XDG_CACHE_HOME
-runtime    /run/user/UID/banger            /run/banger             XDG_RUNTIME_DIR
-=========  ==============================  ======================  ===================
-
-Source: XDG Base Directory Specification 0.8.
-"""
+"""The directories and files of an installation. Where they lie, `Places` knows."""
 
 from __future__ import annotations
 
@@ -20,10 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from banger.host.places import DAEMON_LOG, SOCKET, Places
 from banger.kernel.errors import HostNotReady
-
-SOCKET_PATH_LIMIT = 107
-"""Bytes in sockaddr_un.sun_path, less the closing NUL (unix(7))."""
 
 
 class Paths(msgspec.Struct, frozen=True):
@@ -34,26 +20,11 @@ class Paths(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, environ: Mapping[str, str], uid: int) -> Paths:
-        home = Path(environ.get("HOME") or Path("~").expanduser())
-        user_runtime = Path("/run/user") / str(uid)
-        if uid != 0 and not user_runtime.is_dir():
-            # No session manager: a directory of one's own, checked when it is made.
-            import tempfile  # slow to load, and seldom needed
+        return cls.at(Places.of(environ, uid))
 
-            user_runtime = Path(tempfile.gettempdir()) / f"banger-{uid}"
-
-        def place(variable: str, of_user: Path, of_root: Path) -> Path:
-            chosen = environ.get(variable, "")
-            if chosen.startswith("/"):
-                return Path(chosen) / "banger"
-            return of_root if uid == 0 else of_user / "banger"
-
-        return cls(
-            config=place("XDG_CONFIG_HOME", home / ".config", Path("/etc/banger")),
-            state=place("XDG_STATE_HOME", home / ".local/state", Path("/var/lib/banger")),
-            cache=place("XDG_CACHE_HOME", home / ".cache", Path("/var/cache/banger")),
-            runtime=place("XDG_RUNTIME_DIR", user_runtime, Path("/run/banger")),
-        )
+    @classmethod
+    def at(cls, places: Places) -> Paths:
+        return cls(*map(Path, msgspec.structs.astuple(places)))
 
     @classmethod
     def here(cls) -> Paths:
@@ -65,7 +36,7 @@ class Paths(msgspec.Struct, frozen=True):
 
     @property
     def socket(self) -> Path:
-        return self.runtime / "bangerd.sock"
+        return self.runtime / SOCKET
 
     @property
     def lock(self) -> Path:
@@ -73,7 +44,7 @@ class Paths(msgspec.Struct, frozen=True):
 
     @property
     def daemon_log(self) -> Path:
-        return self.state / "bangerd.log"
+        return self.state / DAEMON_LOG
 
     @property
     def event_log(self) -> Path:
@@ -116,10 +87,6 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "keys" / "id_ed25519"
 
 
-SYSTEM_SOCKET = Path("/run/banger/bangerd.sock")
-"""Where root's service listens; a user in its group may use it."""
-
-
 def make_private(path: Path, mode: int = 0o700) -> None:
     """Make the directory, and see to it that it is ours and of this mode.
 
@@ -137,13 +104,3 @@ def make_private(path: Path, mode: int = 0o700) -> None:
         )
     if status.st_mode & 0o777 != mode:
         path.chmod(mode)
-
-
-def check_socket_path(path: Path) -> Path:
-    """Raise `HostNotReady` when the path is too long for a UNIX socket."""
-    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
-        raise HostNotReady(
-            f"{path} is longer than the {SOCKET_PATH_LIMIT} bytes a UNIX socket may have",
-            hint="set XDG_RUNTIME_DIR to a shorter path",
-        )
-    return path

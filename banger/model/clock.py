@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from banger.kernel.errors import UsageError
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_ago = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd])", re.ASCII)
-_time_of_day = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII)
+_AGO = r"(?a)(\d{1,9}(?:\.\d{1,6})?)([smhd])"
+_TIME_OF_DAY = r"(?a)(\d{1,2}):(\d{2})(?::(\d{2}))?"
 
 
 def rfc3339(unix_s: float) -> str:
@@ -22,10 +22,10 @@ def parse_since(text: str, now: float) -> float:
     ``14:30``; or a date, with a time if need be, as in RFC 3339. Without zone it is local.
     """
     text = text.strip()
-    if ago := _ago.fullmatch(text):
+    if ago := re.fullmatch(_AGO, text):
         return now - float(ago[1]) * _SECONDS[ago[2]]
     try:
-        if day := _time_of_day.fullmatch(text):
+        if day := re.fullmatch(_TIME_OF_DAY, text):
             hour, minute, second = (int(part or 0) for part in day.groups())
             today = datetime.fromtimestamp(now).astimezone()
             return today.replace(hour=hour, minute=minute, second=second, microsecond=0).timestamp()

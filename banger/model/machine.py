@@ -27,13 +27,6 @@ class Drive(msgspec.Struct, frozen=True):
     """Frozen overlays between the base and this one, the lowest first; read-only."""
 
 
-class Fittings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a running machine has beside its plan: a state fits a machine with the same only."""
-
-    agent_ports: int
-    balloon: bool
-
-
 class Card(msgspec.Struct, frozen=True):
     """A network card: a TAP of the host and the MAC the guest sees."""
 

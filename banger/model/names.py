@@ -20,8 +20,6 @@ ImageName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN, max_length=63)]
 RESERVED_NAMES = frozenset({"localhost"})
 """A VM of such a name would stand for the guest itself in every guest, and for the host here."""
 
-_name = re.compile(NAME_PATTERN)
-
 _ADJECTIVES = (
     "amber bold brisk calm clever coral crisp daring eager early fair fleet gentle golden "
     "happy hardy jolly keen kind lively loyal lucky mellow merry mild neat nimble noble "
@@ -38,7 +36,7 @@ _NOUNS = (
 
 def check_name(kind: str, name: str) -> str:
     """The name, if it is a legal one. ``kind`` says what it names. Raises `UsageError`."""
-    if not _name.fullmatch(name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(
             f"{name[:80]!r} is not a legal {kind} name",
             hint="1 to 63 lower-case letters, digits and '-', neither first nor last a '-'",

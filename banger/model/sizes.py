@@ -12,12 +12,12 @@ GIB = 1 << 30
 TIB = 1 << 40
 
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
-_size = re.compile(r"(\d{1,15})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
+_SIZE = r"(?ai)(\d{1,15})\s*([KMGT]?)(?:i?B)?"
 
 
 def parse_size(text: str) -> int:
     """Bytes from ``512M``, ``8G``, ``1GiB`` or a plain number. Units are powers of 1024."""
-    match = _size.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip())
     if match is None:
         raise UsageError(f"{text[:40]!r} is not a size", hint="write it like 512M, 8G or 1T")
     return int(match[1]) * _UNITS[match[2].upper()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from banger.model.machine import Fittings
+from banger.model.fittings import Fittings
 from banger.model.names import VmName
 from banger.model.vm import LayerId, OptionValues, VmSpec
 

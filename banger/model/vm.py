@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import msgspec
 
 from banger.kernel.errors import IllegalState
+from banger.model.fittings import Fittings
 from banger.model.lifetime import Lifetime, LifetimeView
-from banger.model.machine import Fittings
 from banger.model.names import ImageName, VmName
 from banger.model.process import ProcessIdentity
 from banger.model.sizes import MIB, TIB

@@ -136,10 +136,10 @@ class Fleet:
 
     def _follow(self) -> None:
         """Until the daemon goes."""
-        watch = connect(self._session.paths)
+        watch = connect(self._session.places)
         if watch is None:
             return
-        asking = connect(self._session.paths)
+        asking = connect(self._session.places)
         if asking is None:
             watch.close()
             return

@@ -18,7 +18,7 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import FormattedTextControl, Layout, Window
 
 from banger.cli.main import SIGNAL_CODE
-from banger.host.paths import Paths
+from banger.host.places import Places
 from banger.tui.feed import Feed
 from banger.tui.keys import Act, Action, Login, Quit, StartDaemon, press
 from banger.tui.model import Mode, Model
@@ -37,7 +37,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Tui:
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, places: Places) -> None:
         self._model = Model()
         self._app: Application[int] = Application(
             layout=Layout(Window(FormattedTextControl(self._text, show_cursor=False))),
@@ -49,7 +49,7 @@ class Tui:
         )
         self._app.ttimeoutlen = ESCAPE_S
         self._app.timeoutlen = ESCAPE_S
-        self._feed = Feed(paths, self._model, draw=self._app.invalidate, visible=self._visible)
+        self._feed = Feed(places, self._model, draw=self._app.invalidate, visible=self._visible)
         self._asked_to_quit = False
         self._login: asyncio.Task[None] | None = None
 

@@ -19,7 +19,7 @@ def run(context: Context) -> int:
 
     from banger.tui.app import Tui
 
-    return asyncio.run(Tui(context.paths).run())
+    return asyncio.run(Tui(context.session.places).run())
 
 
 COMMAND = Command(

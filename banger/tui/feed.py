@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from banger.host.paths import Paths
+from banger.host.places import Places
 from banger.kernel.errors import BangerError, ConnectionLost, NotFound
 from banger.kernel.message import Request
 from banger.model.event_text import Weight
@@ -47,7 +47,7 @@ class Feed:
 
     def __init__(
         self,
-        paths: Paths,
+        places: Places,
         model: Model,
         *,
         draw: Callable[[], None],
@@ -55,7 +55,7 @@ class Feed:
     ) -> None:
         self.paused = False
         """While something else has the terminal."""
-        self._paths = paths
+        self._places = places
         self._model = model
         self._draw = draw
         self._visible = visible
@@ -73,7 +73,7 @@ class Feed:
         """Connect, and again whenever the daemon has gone. Ends by cancellation."""
         while True:
             try:
-                link = await Link.open(self._paths, start=self._start)
+                link = await Link.open(self._places, start=self._start)
             except (BangerError, OSError) as error:
                 self._lost(str(error))
                 link = None

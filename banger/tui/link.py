@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from banger.client import launch
-from banger.host.paths import Paths
+from banger.host.places import Places
 from banger.kernel import wire
 from banger.kernel.errors import BangerError, ConnectionLost
 from banger.kernel.message import Request, reply_type
@@ -33,13 +33,13 @@ class Link:
         self._receiving = asyncio.create_task(self._receive())
 
     @classmethod
-    async def open(cls, paths: Paths, *, start: bool) -> Link | None:
+    async def open(cls, places: Places, *, start: bool) -> Link | None:
         """None: no daemon runs. With ``start`` one is started then.
 
         Raises `HostNotReady`.
         """
         find = launch.connect_or_start if start else launch.connect
-        connection = await asyncio.to_thread(find, paths)
+        connection = await asyncio.to_thread(find, places)
         if connection is None:
             return None
         return cls(*await asyncio.open_unix_connection(sock=connection.detach()))

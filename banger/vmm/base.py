@@ -15,7 +15,8 @@ import msgspec
 import trio
 
 from banger.host.paths import Paths
-from banger.model.machine import Card, DiskFormat, Drive, Fittings
+from banger.model.fittings import Fittings
+from banger.model.machine import Card, DiskFormat, Drive
 from banger.model.process import ProcessIdentity
 from banger.model.settings import Settings
 

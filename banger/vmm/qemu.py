@@ -22,10 +22,11 @@ import trio
 from banger.host import process
 from banger.host.memory import page_out
 from banger.host.netlink import open_loose_tap, open_tap
-from banger.host.paths import check_socket_path
+from banger.host.places import check_socket_path
 from banger.host.user import User, vmm_user
 from banger.kernel.errors import ConnectionLost, HostNotReady, VmmError
-from banger.model.machine import DiskFormat, Fittings
+from banger.model.fittings import Fittings
+from banger.model.machine import DiskFormat
 from banger.model.process import ProcessIdentity
 from banger.vmm.accelerator import Accelerator, tsc_khz
 from banger.vmm.base import DiskSwitch, DriverContext, MachineEvent, MachinePlan, Traits
@@ -351,7 +352,7 @@ def _remove(path: Path) -> None:
 def _listener(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(str(check_socket_path(path)))
+        sock.bind(check_socket_path(path))
         sock.listen(4)
     except BaseException:
         sock.close()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from banger.client import launch
-from banger.host.paths import Paths
+from banger.host.places import Places
 from banger.kernel.errors import Conflict, HostNotReady
 
 TAKEN = (Conflict.exit_code, "bangerd: a daemon is running already, pid 7\n")
@@ -17,8 +17,9 @@ SERVES = (None, "")
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
-    return Paths(config=tmp_path, state=tmp_path, cache=tmp_path, runtime=tmp_path)
+def places(tmp_path: Path) -> Places:
+    here = str(tmp_path)
+    return Places(config=here, state=here, cache=here, runtime=here)
 
 
 @pytest.fixture
@@ -45,26 +46,26 @@ def answer(
 
 
 @pytest.mark.usefixtures("clock")
-def test_another_that_starts_is_waited_for(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_that_starts_is_waited_for(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = object()
     answer(monkeypatch, [TAKEN], [None, None, theirs])
-    assert launch.start(paths) is theirs
+    assert launch.start(places) is theirs
 
 
 @pytest.mark.usefixtures("clock")
-def test_another_that_ends_is_waited_for(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_that_ends_is_waited_for(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, [TAKEN, TAKEN, TAKEN, SERVES], [None])
-    assert launch.start(paths) is None
+    assert launch.start(places) is None
 
 
 @pytest.mark.usefixtures("clock")
-def test_another_that_hangs(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_that_hangs(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, [TAKEN], [None])
     with pytest.raises(HostNotReady, match="does not start: a daemon is running already, pid 7"):
-        launch.start(paths)
+        launch.start(places)
 
 
-def test_one_that_can_not_start(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_can_not_start(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, [(5, "noise\nbangerd: no such driver\n")], [None])
     with pytest.raises(HostNotReady, match="does not start: no such driver"):
-        launch.start(paths)
+        launch.start(places)

@@ -13,7 +13,7 @@ from banger.host import qcow2
 from banger.host.paths import Paths
 from banger.kernel.errors import HostNotReady
 from banger.kernel.store import RecordStore
-from banger.model.machine import Fittings
+from banger.model.fittings import Fittings
 from banger.model.snapshot import SnapshotRecord
 from banger.model.vm import VmRecord, VmSpec, VmState
 

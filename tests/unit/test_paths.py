@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from banger.host.paths import SOCKET_PATH_LIMIT, Paths, check_socket_path, make_private
+from banger.host.paths import Paths, make_private
+from banger.host.places import SOCKET_PATH_LIMIT, Places, check_socket_path
 from banger.kernel.errors import HostNotReady
 
 
@@ -58,6 +59,13 @@ def test_everything_lies_below_them() -> None:
     assert paths.images.is_relative_to("/k")
 
 
+def test_as_text_they_are_the_same() -> None:
+    environ = {"HOME": "/home/u", "XDG_RUNTIME_DIR": "/r/"}
+    places, paths = Places.of(environ, 1000), Paths.of(environ, 1000)
+    assert (places.socket, places.daemon_log) == (str(paths.socket), str(paths.daemon_log))
+    assert places.socket == "/r/banger/bangerd.sock"
+
+
 def test_private_directory_is_made_and_closed(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
     make_private(path)
@@ -91,6 +99,6 @@ def test_what_is_not_ours_is_refused(tmp_path: Path) -> None:
 def test_socket_paths_have_a_limit() -> None:
     longest = Path("/" + "ü" * (SOCKET_PATH_LIMIT // 2))
     assert len(os.fsencode(longest)) == SOCKET_PATH_LIMIT
-    assert check_socket_path(longest) == longest
+    assert check_socket_path(longest) == str(longest)
     with pytest.raises(HostNotReady, match="XDG_RUNTIME_DIR"):
         check_socket_path(Path(f"{longest}x"))

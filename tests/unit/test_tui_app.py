@@ -14,7 +14,7 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from banger.client import launch
-from banger.host.paths import Paths
+from banger.host.places import Places
 from banger.kernel import wire
 from banger.kernel.errors import ConnectionLost, ErrorReply, NotFound
 from banger.model.requests.events import ReadEvents
@@ -31,17 +31,17 @@ DEADLINE_S = 20
 def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[PipeInput]:
     """What is typed at a terminal that shows nothing; no daemon runs or is started."""
     for find in ("connect", "connect_or_start"):
-        monkeypatch.setattr(launch, find, lambda paths: None)
+        monkeypatch.setattr(launch, find, lambda places: None)
     with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
         yield keys
 
 
 def run(directory: Path) -> int:
-    paths = Paths(directory, directory, directory, directory)
+    places = Places(*[str(directory)] * 4)
 
     async def within() -> int:
         async with asyncio.timeout(DEADLINE_S):
-            return await Tui(paths).run()
+            return await Tui(places).run()
 
     return asyncio.run(within())
 
@@ -70,7 +70,7 @@ def test_a_fault_in_drawing_ends_it_with_the_fault(
 def test_a_fault_beside_it_ends_it_too(
     typed: PipeInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(paths: Paths) -> None:
+    def broken(places: Places) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(launch, "connect_or_start", broken)

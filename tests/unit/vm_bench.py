@@ -47,8 +47,9 @@ from banger.kernel.errors import (
 from banger.kernel.message import Request
 from banger.kernel.store import RecordStore
 from banger.kernel.supervisor import Supervisor
+from banger.model.fittings import Fittings
 from banger.model.image import ImageRecord
-from banger.model.machine import DiskFormat, Fittings
+from banger.model.machine import DiskFormat
 from banger.model.network import Network
 from banger.model.process import ProcessIdentity
 from banger.model.vm import VmRecord, VmSpec, VmState, VmView
