@@ -1,63 +1,83 @@
 from __future__ import annotations
 
 import os
-import socket
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from contextlib import ExitStack
 
-from banger.client.ssh import forget_host, ssh_arguments
-from banger.commands.bench_many import exec_true, many
-from banger.commands.bench_report import Report, report, since
+from banger.commands import bench_debvm, bench_vm
+from banger.commands.bench_many import many
+from banger.commands.bench_report import Report, report
+from banger.commands.bench_targets import RESTORED, TIMES_BARE, TO_EXEC, TO_SSH, targets
+from banger.commands.bench_vm import Run
 from banger.commands.context import Context
 from banger.commands.declare import Command, Kind, Option
-from banger.kernel.errors import BangerError, CommandFailed, TimedOut, UsageError
-from banger.model.events import AnyEvent, StageFinished
-from banger.model.requests.guests import GetSshAccess
+from banger.commands.shape import SHAPE, check_shape
+from banger.kernel.errors import UsageError
+from banger.model.requests.control import GetStatus
 from banger.model.requests.images import ChooseDefaultImage
 from banger.model.requests.seeds import MeasureFloor, WarmImage
-from banger.model.requests.vms import CreateVm, DeleteVm, ListVms, ShowVm
+from banger.model.requests.vms import CreateVm, ListVms
 
-SSH_DEADLINE_S = 120.0
-SETTLE_S = 20.0
-LIST_RUNS = 5
+DEBVM = "debvm: its image copied, to the end of 'ssh VM true'"
+TIMES_FASTER = "debvm / banger, to the end of ssh"
+DEBVM_IMAGE = "debvm: its image made"
 
 _UNITS = {
-    "root disk of a new VM": "KiB",
-    "disks of the VM": "KiB",
-    "VM memory (PSS)": "MiB",
-    "VM memory (private)": "MiB",
-    "bangerd memory (RSS)": "MiB",
+    **bench_vm.UNITS,
+    "bangerd memory (RSS)": "MB",
     "bangerd idle cpu": "%",
+    TIMES_BARE: "x",
+    TIMES_FASTER: "x",
+    DEBVM_IMAGE: "s",
 }
 
-Run = dict[str, float]
-"""What one run measured, by name."""
 
-
-def run(context: Context, *, runs: int, cold: bool, warm: bool, count: int, parallel: bool) -> None:
+def run(
+    context: Context,
+    *,
+    runs: int,
+    cold: bool,
+    warm: bool,
+    count: int,
+    parallel: bool,
+    idle: bool,
+    memory_mib: int | None,
+    debvm: bool,
+) -> None:
     for flag, value in (("--runs", runs), ("--count", count)):
         if value < 1:
             raise UsageError(f"{flag} {value}: at least one is needed")
     if cold and warm:
         raise UsageError("--cold and --warm contradict each other")
+    if count == 1 and (parallel or idle):
+        raise UsageError(f"{'--parallel' if parallel else '--idle'} is for --count 2 and more")
+    if count > 1 and debvm:
+        raise UsageError("--debvm compares with one VM, not with --count")
+    check_shape(None, memory_mib, None)
+    if debvm:
+        bench_debvm.check_installed()
     context.call(ListVms())  # the daemon's own start is not measured
     if warm:
-        context.call(WarmImage(_default_image(context)))
+        context.call(WarmImage(_default_image(context), memory_mib=memory_mib))
+    order = CreateVm(cold=cold, memory_mib=memory_mib)
     measured: list[Run] = []
-    for number in range(runs):
-        context.note(f"run {number + 1} of {runs}, load {os.getloadavg()[0]:.2f}")
-        found = _floor(context) if warm else {}
-        if count > 1:
-            found |= many(context, count, at_once=parallel, cold=cold)
-        else:
-            found |= _measure(context, cold=cold, warm=warm)
-        measured.append(found)
+    with ExitStack() as stack:
+        other = stack.enter_context(bench_debvm.image(context.note)) if debvm else None
+        for number in range(runs):
+            context.note(f"run {number + 1} of {runs}, load {os.getloadavg()[0]:.2f}")
+            # The floor is that of the usual shape.
+            found = _floor(context) if warm and memory_mib is None else {}
+            if count > 1:
+                found |= many(context, order, count, at_once=parallel, idle=idle)
+            else:
+                found |= _one_by_one(context, order, warm=warm)
+            if other is not None:
+                directory, seconds = other
+                emulated = context.call(GetStatus()).accelerator == "tcg"
+                took_ms = bench_debvm.to_ssh(directory, emulated=emulated)
+                found |= {DEBVM_IMAGE: seconds, DEBVM: took_ms}
+            measured.append(found | _ratios(found))
     rows = ((name, [r[name] for r in measured if name in r]) for name in measured[0])
-    report(context, runs, rows, _UNITS)
+    report(context, runs, rows, _UNITS, targets(count, warm=warm))
 
 
 def _default_image(context: Context) -> str:
@@ -68,112 +88,45 @@ def _floor(context: Context) -> Run:
     """What the bare VMM needs, in the same run: under the same load."""
     floor = context.call(MeasureFloor(_default_image(context)))
     return {
-        "bare VMM: restored": floor.restore_ms,
+        RESTORED: floor.restore_ms,
         "bare VMM: restored, agent answers": floor.answer_ms,
         "bare VMM: booted, agent answers": floor.boot_ms,
     }
 
 
-def _measure(context: Context, *, cold: bool, warm: bool) -> Run:
-    """One VM from nothing to nothing. Times in ms, the disk in KiB, memory in MiB."""
-    found: Run = {}
-    began = ""
-
-    def take(event: object) -> None:
-        nonlocal began
-        if isinstance(event, StageFinished):
-            found[f"stage {event.stage}"] = event.duration_ms
-            began = event.note if event.stage == "seed" else began
-
-    begun = time.perf_counter()
-    view = context.daemon.call(CreateVm(cold=cold), items=AnyEvent, on_item=take)
-    try:
-        found["create"] = since(begun)
-        exec_true(context.daemon, view.name)
-        found["create to first exec"] = since(begun)
-        if warm and not began.startswith("warm"):
-            raise BangerError(f"the VM did not begin in a warm seed: {began}")
-        _await_banner(view.address)
-        found["create to ssh banner"] = since(begun)
-        listing = [sys.executable, "-m", "banger.cli.main", "vm", "list"]
-        found["vm list as a process"] = statistics.median(
-            _timed(lambda: _run_process(listing)) for _ in range(LIST_RUNS)
-        )
-        daemon = context.daemon.hello.pid
-        before = _cpu_s(daemon)
-        context.sleep(SETTLE_S)
-        found["bangerd idle cpu"] = (_cpu_s(daemon) - before) / SETTLE_S * 100
-        found["bangerd memory (RSS)"] = _memory_mib(daemon, "Rss")
-        found["exec in the settled guest"] = _timed(lambda: exec_true(context.daemon, view.name))
-        ssh = ssh_arguments(context.paths, view.name, context.call(GetSshAccess(view.name)))
-        found["ssh in the settled guest"] = _timed(lambda: _run_process([*ssh, "true"]))
-        found["VM memory (PSS)"] = _memory_mib(view.pid or 0, "Pss")
-        found["VM memory (private)"] = _memory_mib(view.pid or 0, "Private_Dirty")
-        shown = context.call(ShowVm(view.name))
-        found["disks of the VM"] = shown.disk_allocated_bytes / 1024
-    finally:
-        found["delete"] = _timed(lambda: context.call(DeleteVm(view.name)))
-        forget_host(context.paths, view.name)
-    found["root disk of a new VM"] = _new_disk_kib(context)
+def _one_by_one(context: Context, order: CreateVm, *, warm: bool) -> Run:
+    found = {
+        **bench_vm.first_exec(context, order, begins="warm" if warm else ""),
+        **bench_vm.to_ssh(context, order),
+        **bench_vm.fork(context, order),
+        **bench_vm.new_disk(context, order),
+    }
+    if not order.cold:  # which no command can ask for
+        flags = [] if order.memory_mib is None else ["--memory", str(order.memory_mib)]
+        found |= bench_vm.processes(context, flags) | bench_vm.run_command(flags)
     return found
 
 
-def _new_disk_kib(context: Context) -> float:
-    """What the disk of a VM takes that has not run yet."""
-    view = context.call(CreateVm(start=False))
-    context.call(DeleteVm(view.name))
-    return view.disk_allocated_bytes / 1024
-
-
-def _await_banner(address: str) -> None:
-    """Wait for ssh's first bytes. Until sshd listens a connection is refused at no cost."""
-    deadline = time.monotonic() + SSH_DEADLINE_S
-    while True:
-        try:
-            with socket.create_connection((address, 22), timeout=SSH_DEADLINE_S) as stream:
-                if stream.recv(4) == b"SSH-":
-                    return
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise TimedOut(f"no ssh at {address} after {SSH_DEADLINE_S:.0f} s") from None
-        time.sleep(0.02)
-
-
-def _run_process(argv: list[str]) -> None:
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise CommandFailed(argv, done.returncode, done.stderr.decode(errors="replace"))
-
-
-def _timed(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return since(begun)
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time used so far: fields 14 and 15 of /proc/PID/stat (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _memory_mib(pid: int, kind: str) -> float:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith(f"{kind}:"):
-            return int(line.split()[1]) / 1024
-    raise BangerError(f"/proc/{pid}/smaps_rollup has no {kind}")
+def _ratios(found: Run) -> Run:
+    pairs = {TIMES_BARE: (TO_EXEC, RESTORED), TIMES_FASTER: (DEBVM, TO_SSH)}
+    return {
+        name: found[above] / found[below]
+        for name, (above, below) in pairs.items()
+        if above in found and below in found
+    }
 
 
 COMMAND = Command(
     path=("bench", "create"),
-    summary="Measure creating VMs: each stage, first exec, ssh, memory, deletion.",
+    summary="Measure creating VMs: each stage, first exec, ssh, forks, memory, deletion.",
     details="Needs an otherwise idle machine to mean much; the load is printed with the result. "
-    "Each run makes a VM, uses it and deletes it.",
+    "Each run makes VMs, uses them and deletes them. Where a row has a target for its median, "
+    "that and whether it was met is printed beside it; targets are for software emulation.",
     run=run,
     reply=Report,
     mutates=True,
     options=(
-        Option("runs", ("--runs",), "How many VMs, one after another.", Kind.NUMBER, "N", 5),
+        Option("runs", ("--runs",), "How often all is measured.", Kind.NUMBER, "N", 10),
         Option("cold", ("--cold",), "Boot each VM, also where there is a warm seed.", Kind.FLAG),
         Option(
             "warm",
@@ -183,10 +136,25 @@ COMMAND = Command(
         ),
         Option("count", ("--count",), "How many VMs a run makes.", Kind.NUMBER, "N", 1),
         Option("parallel", ("--parallel",), "Make the VMs of a run at once.", Kind.FLAG),
+        Option(
+            "idle",
+            ("--idle",),
+            "Leave the VMs of a run alone for 20 s, then see what the daemon used and ask each.",
+            Kind.FLAG,
+        ),
+        *(option for option in SHAPE if option.name == "memory_mib"),
+        Option(
+            "debvm",
+            ("--debvm",),
+            "Measure debvm's VMs beside them; needs the packages debvm and mmdebstrap.",
+            Kind.FLAG,
+        ),
     ),
     examples=(
         "banger bench create --runs 5",
-        "banger bench create --warm --runs 10",
+        "banger bench create --warm",
+        "banger bench create --warm --debvm --runs 3",
         "banger bench create --warm --count 10 --parallel",
+        "banger bench create --warm --count 50 --memory 128 --idle --runs 1",
     ),
 )

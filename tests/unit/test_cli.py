@@ -214,6 +214,10 @@ WRONG = [
     ["image", "build", "No"],
     ["image", "build", "a", "--recipe", "../x"],
     ["bench", "create", "--runs", "0"],
+    ["bench", "create", "--cold", "--warm"],
+    ["bench", "create", "--parallel"],
+    ["bench", "create", "--count", "5", "--debvm"],
+    ["bench", "create", "--memory", "1"],
 ]
 
 
