@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from banger.actors.firewall import DescribeFirewall, UnpinTap
@@ -14,6 +15,9 @@ from banger.host import netlink
 from banger.host.netlink import Tap
 from banger.model.finding import Finding, Level
 from banger.model.firewall import Pin
+
+MAKING_S = 0.5
+"""Longer than the making of a TAP takes."""
 
 
 def leaked_taps_check(context: DoctorContext) -> Check:
@@ -31,6 +35,12 @@ def _seen(context: DoctorContext) -> tuple[Known, list[Tap]]:
 
 def _look(check: Check, context: DoctorContext) -> Sequence[Finding]:
     known, taps = _seen(context)
+    if any(_is_held(tap) for tap in taps):
+        # The pool itself has a TAP open for the moment in which it makes it.
+        held_before = {tap.name for tap in taps if _is_held(tap)}
+        time.sleep(MAKING_S)
+        known, taps = _seen(context)
+        taps = [tap for tap in taps if not _is_held(tap) or tap.name in held_before]
     found = []
     for tap in taps:
         problem = _problem(tap, known)
@@ -56,7 +66,7 @@ def _fix(context: DoctorContext) -> str:
 
 def _problem(tap: Tap, known: Known) -> str:
     if _is_pooled(tap):
-        return "is idle, but some process has it open" if tap.carrier else ""
+        return "is idle, but some process has it open" if _is_held(tap) else ""
     if not tap.name.startswith(LEASED_PREFIX):
         return ""  # somebody put it on our bridge on purpose
     owner = _owner(tap, known)
@@ -69,6 +79,10 @@ def _problem(tap: Tap, known: Known) -> str:
 
 def _is_pooled(tap: Tap) -> bool:
     return tap.name.startswith(IDLE_PREFIX)
+
+
+def _is_held(tap: Tap) -> bool:
+    return _is_pooled(tap) and tap.carrier
 
 
 def _short_id(tap: Tap) -> str:

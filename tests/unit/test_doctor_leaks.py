@@ -298,6 +298,19 @@ async def test_taps_that_are_not_deleted(host: Host, machine: FakeNetlink) -> No
     assert len(machine.taps) == 3
 
 
+async def test_a_tap_that_is_being_made_is_no_leak(host: Host, machine: FakeNetlink) -> None:
+    looks = iter([{"tap-pool-0": True}, {"tap-pool-0": False, "tap-pool-1": True}])
+    listed = machine.list_taps
+
+    def list_taps(bridge: str) -> list[Tap]:
+        machine.taps = next(looks)
+        return listed(bridge)
+
+    machine.list_taps = list_taps  # type: ignore[method-assign]
+    found = await finding_of(leaked_taps_check(host.context))
+    assert (found.level, next(looks, None)) == (OK, None)
+
+
 async def test_a_tap_is_spared_while_a_record_is_unreadable(
     host: Host, machine: FakeNetlink
 ) -> None:
