@@ -303,17 +303,20 @@ class QemuDriver:
                 tsc_khz=tsc_khz() if accelerator == "tcg" else None,
             )
             log = stack.enter_context(plan.log.open("wb"))
-            child = subprocess.Popen(
-                ["nice", *argv] if plan.background else argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=fds.all(),
-                start_new_session=True,
-                cwd="/",
-                env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
-                **(self._user.popen_arguments() if self._user else {}),
-            )
+            try:
+                child = subprocess.Popen(
+                    ["nice", *argv] if plan.background else argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=fds.all(),
+                    start_new_session=True,
+                    cwd="/",
+                    env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+                    **(self._user.popen_arguments() if self._user else {}),
+                )
+            except OSError as error:
+                raise self._not_run(binary, error) from None
         pidfd = os.pidfd_open(child.pid)
         identity = process.identify(child.pid)
         if identity is None:
@@ -329,6 +332,13 @@ class QemuDriver:
             child=child,
             log=plan.log,
             state=plan.state,
+        )
+
+    def _not_run(self, binary: str, error: OSError) -> HostNotReady:
+        by = f" by user {self._user.name!r}" if self._user else ""
+        return HostNotReady(
+            f"{binary} can't be run{by}: {error.strerror}",
+            hint="the setting qemu.user must name one who may run it",
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 from tests.vm.conftest import NewInstance
 from tests.vm.instance import Instance, wait_until
@@ -31,6 +33,18 @@ def test_qemu_fails(new_instance: NewInstance) -> None:
     assert done.returncode in (1, 5)
     assert done.stderr.startswith("banger: ")
     assert "internal error" not in done.stderr
+    assert_nothing_left(own)
+
+
+def test_qemu_is_out_of_reach_for_its_user(new_instance: NewInstance) -> None:
+    own = new_instance()
+    binary = own.root / "qemu-system-x86_64"
+    binary.write_bytes(Path(shutil.which(binary.name) or "").read_bytes())
+    binary.chmod(0o755)
+    own.environ["BANGER_QEMU_BINARY"] = str(binary)
+    message = own.error("vm", "create", "--name", "x", code=5)
+    assert f"{binary} can't be run by user" in message
+    assert "qemu.user" in message
     assert_nothing_left(own)
 
 
