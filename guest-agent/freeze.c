@@ -21,6 +21,16 @@
 
 enum { TIMEOUT_LIMIT_MS = 3600 * 1000, TIMERS_PATIENCE_MS = 60000 };
 
+/* Of this worker, whose client had the guest frozen. */
+static bool frozen;
+
+bool freeze_was_last(void)
+{
+	bool was = frozen;
+	frozen = false;
+	return was;
+}
+
 static const char *read_timeout(struct buffer *body, int64_t *timeout_ms)
 {
 	const char *why = NULL;
@@ -83,5 +93,6 @@ void freeze_handle(struct request *request)
 	}
 	buffer_printf(&body, "{\"settled\":true,\"zeroed_bytes\":%" PRIu64 ",\"took_ms\":%" PRId64 "}",
 		      zeroed, clock_ms() - start);
+	frozen = true;
 	http_reply(request, 200, &body);
 }
