@@ -5,17 +5,19 @@ The argument line, the shell and batch files all come through here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
-import click
 import msgspec
 
-from banger.cli.command import DeclaredCommand
+from banger.cli.parameters import COMMON, flags_of
+from banger.cli.parameters import HELP as HELP_OPTION
+from banger.cli.parser import Parser, UnknownFlag
 from banger.cli.plugins import HELP_FLAG, Plugins
 from banger.cli.tree import Group, find
 from banger.commands.context import Context
-from banger.commands.declare import Command
+from banger.commands.declare import Command, Option
 from banger.commands.table import load
 from banger.kernel.errors import UsageError
 
@@ -61,18 +63,38 @@ def parse(words: Sequence[str], plugins: Plugins) -> Invocation:
         path = _path(line[: line.index(HELP_FLAG)], plugins)
         return Invocation(tuple(line), load(HELP), {"words": path})
     command, depth = find(line, plugins)
-    declared = DeclaredCommand(command, plugins)
     try:
-        parameters = declared.parameters(line[depth:])
-    except click.UsageError as error:
+        parameters = _parameters(command, line[depth:], plugins)
+    except UsageError as error:
         raise UsageError(
-            _one_line(error.format_message()),
-            hint=f"see '{declared.name} --help'",
-            word=_at_fault(error, line, depth),
+            error.message,
+            hint=f"see '{' '.join(('banger', *command.path))} --help'",
+            word=None if error.word is None else depth + error.word,
         ) from None
     json, debug = parameters.pop("json"), parameters.pop("debug")
     progress = not parameters.pop("no_progress")
     return Invocation(tuple(line), command, parameters, json, debug, progress)
+
+
+def _parameters(command: Command, words: list[str], plugins: Plugins) -> dict[str, Any]:
+    """What plugins add to the command is found out only when the words have a flag it lacks."""
+    added: dict[str, list[Option]] = {}
+    try:
+        parameters = _parser(command, added).parse(words)
+    except UnknownFlag:
+        if not command.takes_options:
+            raise
+        added = plugins.options(flags_of(command))
+        parameters = _parser(command, added).parse(words)
+    parameters.pop(HELP_OPTION.name)
+    if command.takes_options:
+        parameters["options"] = plugins.given(parameters, added)
+    return parameters
+
+
+def _parser(command: Command, added: dict[str, list[Option]]) -> Parser:
+    options = [*command.options, *COMMON, *chain.from_iterable(added.values())]
+    return Parser(options, command.arguments, dashes_split=command.dashes_split)
 
 
 def _path(line: list[str], plugins: Plugins) -> tuple[str, ...]:
@@ -82,44 +104,3 @@ def _path(line: list[str], plugins: Plugins) -> tuple[str, ...]:
     except Group as group:
         return group.path
     return tuple(line[:depth])
-
-
-def _at_fault(error: click.UsageError, line: list[str], depth: int) -> int | None:
-    """Which word click complains of; it does not say."""
-    if isinstance(error, click.MissingParameter):
-        return None
-    names: tuple[str, ...] = ()
-    if isinstance(error, click.NoSuchOption | click.BadOptionUsage):
-        names = (error.option_name,)
-    elif isinstance(error, click.BadParameter) and isinstance(error.param, click.Option):
-        names = (*error.param.opts, *error.param.secondary_opts)
-    if names:
-        found = list(_uses(names, line, depth))
-        return next((at for at in found if _is_value(error, line[at])), found[0] if found else None)
-    # Words too many: the last ones.
-    return len(line) - 1 if len(line) > depth else None
-
-
-def _uses(names: tuple[str, ...], line: list[str], depth: int) -> Iterator[int]:
-    """Where these flags or their values stand."""
-    for at in range(depth, len(line)):
-        word = line[at]
-        if word in names:
-            yield at
-            if at + 1 < len(line):
-                yield at + 1
-        elif any(word.startswith(f"{name}=" if name.startswith("--") else name) for name in names):
-            yield at
-
-
-def _is_value(error: click.UsageError, word: str) -> bool:
-    """Whether the message quotes this word, or the value within it."""
-    if not isinstance(error, click.BadParameter):
-        return False
-    value = word.partition("=")[2] if word.startswith("--") else word
-    return bool(value) and repr(value) in error.message
-
-
-def _one_line(text: str) -> str:
-    text = " ".join(text.split()).rstrip(".")
-    return text[:1].lower() + text[1:]

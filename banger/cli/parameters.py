@@ -1,37 +1,9 @@
-"""From declared arguments and options to those of click."""
+"""The options that every command has, and how parameters are called in help and errors."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import click
-
+from banger.commands.declare import Command
 from banger.model.command import Argument, Kind, Option
-
-
-class _Number(click.ParamType[Any]):
-    """``what`` names the thing in the error."""
-
-    def __init__(self, kind: type[int] | type[float], what: str) -> None:
-        self.name = what
-        self._kind = kind
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | float:
-        try:
-            return self._kind(value)
-        except ValueError:
-            self.fail(f"{value!r} is not {self.name}", param, ctx)
-
-
-_TYPES: dict[Kind, click.ParamType[Any]] = {
-    Kind.TEXT: click.STRING,
-    Kind.NUMBER: _Number(int, "a whole number"),
-    Kind.SECONDS: _Number(float, "a number of seconds"),
-}
-
-_METAVARS = {Kind.NUMBER: "N", Kind.SECONDS: "SECONDS"}
 
 JSON = Option("json", ("--json",), "Print the result as JSON, and nothing else.", Kind.FLAG)
 DEBUG = Option("debug", ("--debug",), "Show the traceback of an error.", Kind.FLAG)
@@ -42,26 +14,13 @@ HELP = Option("help", ("--help",), "Show this message.", Kind.FLAG)
 COMMON = (JSON, NO_PROGRESS, DEBUG, HELP)
 """Of every command."""
 
-
-def choice(choices: tuple[str, ...]) -> click.Choice[str]:
-    """Of plain texts: of enumerations click would take the names, not the values."""
-    return click.Choice(tuple(map(str, choices)))
+_METAVARS = {Kind.TEXT: "TEXT", Kind.NUMBER: "N", Kind.SECONDS: "SECONDS"}
 
 
-def click_argument(argument: Argument) -> click.Argument:
-    return click.Argument(
-        [argument.name],
-        required=argument.required,
-        nargs=-1 if argument.many else 1,
-        type=_argument_type(argument),
-        metavar=metavar(argument),
-    )
-
-
-def _argument_type(argument: Argument) -> click.ParamType[Any]:
-    if argument.choices:
-        return choice(argument.choices)
-    return click.UNPROCESSED if argument.many else click.STRING
+def flags_of(command: Command) -> set[str]:
+    """All that it has of its own, and of every command."""
+    options = (*command.options, *COMMON)
+    return {flag for option in options for flag in (*option.flags, *option.off_flags)}
 
 
 def metavar(argument: Argument) -> str:
@@ -69,35 +28,17 @@ def metavar(argument: Argument) -> str:
     return name if argument.required else f"[{name}]"
 
 
-def click_option(option: Option) -> click.Option:
+def usage_of(option: Option) -> str:
+    """``-u, --user USER``, ``--rm / --no-rm``."""
+    text = _flags(option.flags)
+    if option.off_flags:
+        text = f"{text} / {_flags(option.off_flags)}"
     if option.kind is Kind.FLAG:
-        return _flag(option)
-    kind = choice(option.choices) if option.kind is Kind.CHOICE else _TYPES[option.kind]
-    return click.Option(
-        [*option.flags, option.name],
-        type=kind,
-        help=option.help,
-        default=option.default,
-        metavar=option.metavar or _METAVARS.get(option.kind),
-        multiple=option.many,
-        hidden=option.hidden,
-        show_default=option.default is not None,
-    )
+        return text
+    value = option.metavar or _METAVARS.get(option.kind) or f"[{'|'.join(option.choices)}]"
+    return f"{text} {value}"
 
 
-def _flag(option: Option) -> click.Option:
-    """click wants the two sides of a flag in pairs; what is left over stands alone."""
-    if not option.off_flags:
-        return click.Option(
-            [*option.flags, option.name], is_flag=True, help=option.help, hidden=option.hidden
-        )
-    on, off = list(option.flags), list(option.off_flags)
-    alone = on[: len(on) - len(off)] if len(on) > len(off) else []
-    pairs = [f"{a}/{b}" for a, b in zip(on[len(alone) :], off, strict=False)]
-    return click.Option(
-        [*alone, *pairs, option.name],
-        is_flag=True,
-        default=None,
-        help=option.help,
-        hidden=option.hidden,
-    )
+def _flags(flags: tuple[str, ...]) -> str:
+    """Short ones first."""
+    return ", ".join(sorted(flags, key=lambda flag: flag.startswith("--")))
