@@ -30,10 +30,11 @@ from banger.kernel.errors import (
 )
 from banger.kernel.message import Fault, Request
 from banger.kernel.supervisor import Child, Supervisor
+from banger.model.labels import Labels
 from banger.model.lifetime import Lifetime
 from banger.model.names import RESERVED_NAMES, make_up_name
 from banger.model.snapshot import SnapshotRecord
-from banger.model.vm import Labels, OptionValues, VmRecord, VmSpec, VmState, VmView
+from banger.model.vm import OptionValues, VmRecord, VmSpec, VmState, VmView
 
 log = logging.getLogger(__name__)
 

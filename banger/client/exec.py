@@ -11,13 +11,13 @@ import tty
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from banger.client.connection import Connection
 from banger.kernel import wire
 from banger.kernel.message import Event
-from banger.model.events import AnyEvent, VmStateChanged
 from banger.model.requests.exec import (
     AnyOutput,
     EndOfInput,
@@ -29,8 +29,9 @@ from banger.model.requests.exec import (
     Resize,
     SendSignal,
 )
-from banger.model.requests.runs import RunVm
-from banger.model.vm import VmState
+
+if TYPE_CHECKING:
+    from banger.model.requests.runs import RunVm
 
 READ_BYTES = 32 << 10
 SPARE_BYTES = 4 << 10
@@ -68,6 +69,9 @@ def run_vm(
     ``on_event`` hears of the creation, ``on_ready`` of its end. A signal before that undoes it:
     `KeyboardInterrupt`, raised when nothing is left.
     """
+    from banger.model.events import VmStateChanged
+    from banger.model.vm import VmState
+
     with _signals() as wakeup, selectors.SelectSelector() as selector, ExitStack() as stack:
         session = _Session(connection, request, request.command.tty, wakeup, selector, stack)
 
@@ -112,9 +116,18 @@ def watch_exec(
     return connection.finish(
         call_id,
         ExecResult,
-        items=AnyOutput | AnyEvent,
+        items=_items_of(request),
         on_item=take,
     )
+
+
+def _items_of(request: Exec | RunVm) -> Any:
+    """The type of what comes before the result. Events are many classes, and only of a creation."""
+    if isinstance(request, Exec):
+        return AnyOutput
+    from banger.model.events import AnyEvent
+
+    return AnyOutput | AnyEvent
 
 
 class _Session:
@@ -142,6 +155,7 @@ class _Session:
         self._reading = False
         selector.register(connection, selectors.EVENT_READ)
         selector.register(wakeup, selectors.EVENT_READ)
+        self._items = _items_of(request)
         self._id = connection.begin(request)
 
     def begin_command(self) -> None:
@@ -168,7 +182,7 @@ class _Session:
     def _take(self, message: wire.ServerMessage) -> ExecResult | None:
         match message:
             case wire.Item(_, item):
-                match msgspec.msgpack.decode(item, type=AnyOutput | AnyEvent):
+                match msgspec.msgpack.decode(item, type=self._items):
                     case Output(data):
                         _write_all(_STDOUT, data)
                     case ErrorOutput(data):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from banger.commands.declare import Completion, Option
 from banger.kernel.errors import UsageError
-from banger.model.vm import LABELS_MAX, LabelKey, LabelValue, VmView
+from banger.model.labels import LABELS_MAX, LabelKey, LabelValue
+
+if TYPE_CHECKING:
+    from banger.model.vm import VmView
 
 NEW_LABEL = Option(
     "labels",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,8 +13,9 @@ from banger.commands.declare import Argument, Completion, Kind, Option
 from banger.commands.labels import Selector, parse_selectors
 from banger.kernel.errors import NotFound, UsageError
 from banger.model.names import check_name
-from banger.model.requests.vms import ListVms
-from banger.model.vm import VmView
+
+if TYPE_CHECKING:
+    from banger.model.vm import VmView
 
 AT_ONCE = 8
 AT_ONCE_MAX = 64
@@ -65,6 +67,8 @@ def select(
         )
     if not (everything or selectors or has_pattern(names)):
         return Selection(list(dict.fromkeys(names)), {})
+    from banger.model.requests.vms import ListVms  # not loaded for a VM that is named
+
     views = {view.name: view for view in context.call(ListVms())}
     found = list(dict.fromkeys(_matching(names, views))) if names else list(views)
     # A name that is not there stays: its error tells.

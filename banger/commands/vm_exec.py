@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,7 +11,9 @@ from banger.commands.select import NAMES, SELECTION, check_parallel, has_pattern
 from banger.kernel.errors import ErrorReply, UsageError
 from banger.model.names import check_name
 from banger.model.requests.exec import Exec, ExecResult
-from banger.model.requests.runs import RunVm
+
+if TYPE_CHECKING:
+    from banger.model.requests.runs import RunVm
 
 TIMED_OUT_CODE = 124
 TIMEOUT_MAX_S = 86400 * 365

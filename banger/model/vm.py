@@ -9,6 +9,7 @@ import msgspec
 
 from banger.kernel.errors import IllegalState
 from banger.model.fittings import Fittings
+from banger.model.labels import Labels
 from banger.model.lifetime import Lifetime, LifetimeView
 from banger.model.names import ImageName, VmName
 from banger.model.process import ProcessIdentity
@@ -24,12 +25,6 @@ MachineId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 LayerId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
 Vcpus = Annotated[int, msgspec.Meta(ge=1, le=VCPUS_MAX)]
 MemoryMib = Annotated[int, msgspec.Meta(ge=MEMORY_MIB_MIN, le=MEMORY_MIB_MAX)]
-LABELS_MAX = 64
-LabelKey = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?\Z")
-]
-LabelValue = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_./:@+-]{0,128}\Z")]
-Labels = Annotated[dict[LabelKey, LabelValue], msgspec.Meta(max_length=LABELS_MAX)]
 OptionValues = dict[str, dict[str, Any]]
 """Options of capabilities: by the capability's name, then by field."""
 

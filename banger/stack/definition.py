@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from banger.model.labels import Labels
 from banger.model.names import ImageName, VmName
 from banger.model.sizes import parse_size
-from banger.model.vm import Labels, MemoryMib, OptionValues, Vcpus
+from banger.model.vm import MemoryMib, OptionValues, Vcpus
 
 SECONDS_MAX = 86400.0
 STEPS_MAX = 100

@@ -19,10 +19,11 @@ from banger.batch.source import Source, check_text, read_source
 from banger.commands.labels import parse_labels
 from banger.kernel.errors import BangerError, UsageError
 from banger.model.command import Kind
+from banger.model.labels import LABELS_MAX
 from banger.model.names import check_name
 from banger.model.requests.plugins import Interface
 from banger.model.sizes import show_size
-from banger.model.vm import DISK_BYTES_MAX, DISK_BYTES_MIN, LABELS_MAX
+from banger.model.vm import DISK_BYTES_MAX, DISK_BYTES_MIN
 from banger.stack.definition import VMS_MAX, Health, Member, Stack, State, Step, VmTable
 from banger.stack.labels import OWN
 from banger.stack.lines import KeyPlaces

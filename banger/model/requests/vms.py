@@ -8,14 +8,12 @@ from typing import Annotated
 import msgspec
 
 from banger.kernel.message import Fault, Request
+from banger.model.labels import LabelKey, Labels, LabelValue
 from banger.model.lifetime import LifetimeChange
 from banger.model.names import ImageName, VmName
 from banger.model.requests.reply import Reply
 from banger.model.vm import (
     DiskBytes,
-    LabelKey,
-    Labels,
-    LabelValue,
     MemoryMib,
     OptionValues,
     Vcpus,
