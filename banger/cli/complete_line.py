@@ -15,7 +15,7 @@ from banger.client.interface import find_interface, remembered
 from banger.client.launch import connect
 from banger.commands.context import Context
 from banger.commands.declare import Argument, Command, Kind, Option
-from banger.host.paths import Paths
+from banger.host.places import Places
 from banger.kernel.errors import BangerError
 from banger.model.requests.plugins import Interface
 
@@ -42,7 +42,7 @@ def _run(context: Context, *, shell: str, breaks: str, words: tuple[str, ...]) -
         connection = connect(context.session.places)
     except BangerError:
         connection = None
-    plugins = Plugins(cache(lambda: _interface(connection, context.paths)))
+    plugins = Plugins(cache(lambda: _interface(connection, context.session.places)))
     found = complete(before, word, plugins, LiveNames(connection))
     if connection is not None:
         connection.close()
@@ -50,9 +50,9 @@ def _run(context: Context, *, shell: str, breaks: str, words: tuple[str, ...]) -
         context.line(_told(candidate, shell, _cut(word, breaks) if shell == "bash" else 0))
 
 
-def _interface(connection: Connection | None, paths: Paths) -> Interface:
+def _interface(connection: Connection | None, places: Places) -> Interface:
     """Without a daemon what was known last: looking for plugins takes too long for a Tab."""
-    return remembered(paths) if connection is None else find_interface(connection)
+    return remembered(places) if connection is None else find_interface(connection)
 
 
 def _words_of_line(line: str) -> list[str]:

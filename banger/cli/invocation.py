@@ -5,7 +5,7 @@ The argument line, the shell and batch files all come through here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 
 from banger.cli.parameters import COMMON, flags_of
 from banger.cli.parameters import HELP as HELP_OPTION
-from banger.cli.parser import Parser, UnknownFlag
+from banger.cli.parser import Parser
 from banger.cli.plugins import HELP_FLAG, Plugins
 from banger.cli.tree import Group, find
 from banger.commands.context import Context
@@ -79,22 +79,19 @@ def parse(words: Sequence[str], plugins: Plugins) -> Invocation:
 def _parameters(command: Command, words: list[str], plugins: Plugins) -> dict[str, Any]:
     """What plugins add to the command is found out only when the words have a flag it lacks."""
     added: dict[str, list[Option]] = {}
-    try:
-        parameters = _parser(command, added).parse(words)
-    except UnknownFlag:
-        if not command.takes_options:
-            raise
-        added = plugins.options(flags_of(command))
-        parameters = _parser(command, added).parse(words)
+
+    def more() -> Iterator[Option]:
+        if command.takes_options:
+            added.update(plugins.options(flags_of(command)))
+        return chain.from_iterable(added.values())
+
+    options = (*command.options, *COMMON)
+    parser = Parser(options, command.arguments, dashes_split=command.dashes_split, more=more)
+    parameters = parser.parse(words)
     parameters.pop(HELP_OPTION.name)
     if command.takes_options:
         parameters["options"] = plugins.given(parameters, added)
     return parameters
-
-
-def _parser(command: Command, added: dict[str, list[Option]]) -> Parser:
-    options = [*command.options, *COMMON, *chain.from_iterable(added.values())]
-    return Parser(options, command.arguments, dashes_split=command.dashes_split)
 
 
 def _path(line: list[str], plugins: Plugins) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ As getopt_long has it: options may stand between arguments, ``--`` ends them, ``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from banger.cli.parameters import metavar
@@ -14,10 +14,6 @@ from banger.kernel.errors import UsageError
 from banger.model.command import Argument, Kind, Option
 
 DASHES = "--"
-
-
-class UnknownFlag(UsageError):
-    """No option has it."""
 
 
 class Found(NamedTuple):
@@ -31,23 +27,30 @@ class Parser:
     """Of the options and arguments that a command declares."""
 
     def __init__(
-        self, options: Iterable[Option], arguments: Sequence[Argument], *, dashes_split: bool
+        self,
+        options: Iterable[Option],
+        arguments: Sequence[Argument],
+        *,
+        dashes_split: bool = False,
+        more: Callable[[], Iterable[Option]] = tuple,
     ) -> None:
-        """``dashes_split`` as in `Command`."""
-        self._options = tuple(options)
+        """``dashes_split`` as in `Command`.
+
+        ``more`` has further options; it is called once, at the first flag that is unknown.
+        """
         self._arguments = arguments
         self._dashes_split = dashes_split
+        self._more: Callable[[], Iterable[Option]] | None = more
+        self._options: list[Option] = []
         self._flags: dict[str, tuple[Option, bool]] = {}
-        for option in self._options:
-            self._flags |= dict.fromkeys(option.flags, (option, True))
-            self._flags |= dict.fromkeys(option.off_flags, (option, False))
+        self._add(options)
 
     def parse(self, words: Sequence[str]) -> dict[str, Any]:
         """A value for each option and argument by name, the default of those not given.
 
-        Raises `UsageError` with the word at fault, where one is; `UnknownFlag` among them.
+        Raises `UsageError` with the word at fault, where one is.
         """
-        values: dict[str, Any] = {option.name: _default(option) for option in self._options}
+        values: dict[str, Any] = {}
         plain: list[Found] = []
         line = _Line(words)
         while (found := line.next()) is not None:
@@ -61,10 +64,19 @@ class Parser:
                 self._take_short(found, line, values)
         behind = line.rest()
         if self._dashes_split:
-            return values | self._split(plain, behind, dashed=found is not None)
-        return values | self._share(plain + behind)
+            arguments = self._split(plain, behind, dashed=found is not None)
+        else:
+            arguments = self._share(plain + behind)
+        unsaid = {o.name: _default(o) for o in self._options if o.name not in values}
+        return values | unsaid | arguments
 
     # --- options ---
+
+    def _add(self, options: Iterable[Option]) -> None:
+        for option in options:
+            self._options.append(option)
+            self._flags |= dict.fromkeys(option.flags, (option, True))
+            self._flags |= dict.fromkeys(option.off_flags, (option, False))
 
     def _take_long(self, found: Found, line: _Line, values: dict[str, Any]) -> None:
         flag, equals, text = found.text.partition("=")
@@ -89,13 +101,16 @@ class Parser:
             values[option.name] = on
 
     def _option(self, flag: str, at: int) -> tuple[Option, bool]:
+        if flag not in self._flags and self._more is not None:
+            more, self._more = self._more, None
+            self._add(more())
         if flag in self._flags:
             return self._flags[flag]
         import difflib  # slow to load
 
         near = difflib.get_close_matches(flag, self._shown(), n=1) if len(flag) > 2 else ()
         question = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownFlag(f"no such option {flag!r}{question}", word=at)
+        raise UsageError(f"no such option {flag!r}{question}", word=at)
 
     def _shown(self) -> list[str]:
         return [flag for flag, (option, _) in self._flags.items() if not option.hidden]
@@ -169,7 +184,7 @@ def _default(option: Option) -> Any:
 
 def _put(values: dict[str, Any], option: Option, flag: str, given: Found) -> None:
     value = _valid(option, flag, given.text, given.at)
-    values[option.name] = (*values[option.name], value) if option.many else value
+    values[option.name] = (*values.get(option.name, ()), value) if option.many else value
 
 
 def _valid(option: Option, flag: str, text: str, at: int | None = None) -> Any:

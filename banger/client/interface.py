@@ -6,7 +6,6 @@ The client itself imports no plugin: they are the daemon's, and slow to find.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from contextlib import suppress
 from functools import cache
@@ -14,7 +13,7 @@ from functools import cache
 import msgspec
 
 from banger.client.connection import Connection
-from banger.host.paths import Paths
+from banger.host.places import Places
 from banger.kernel.errors import BangerError, HostNotReady
 from banger.kernel.wire import BAD_BYTES
 from banger.model.requests.plugins import GetInterface, Interface
@@ -35,27 +34,33 @@ def find_interface(connection: Connection | None) -> Interface:
     return from_program()
 
 
-def remember(paths: Paths, found: Interface) -> None:
+def remember(places: Places, found: Interface) -> None:
     """For those who can't wait while no daemon runs. What can't be written is not kept."""
-    path = paths.cache / REMEMBERED
-    data = msgspec.json.encode(found)
+    if remembered(places) == found:
+        return
+    path = f"{places.cache}/{REMEMBERED}"
+    temporary = f"{places.cache}/.{REMEMBERED}.{os.getpid()}"
     with suppress(OSError):
-        if not path.exists() or path.read_bytes() != data:
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            temporary.write_bytes(data)
-            temporary.replace(path)
+        with open(temporary, "wb") as file:  # noqa: PTH123 - spares pathlib
+            file.write(msgspec.json.encode(found))
+        os.replace(temporary, path)  # noqa: PTH105 - as above
 
 
-def remembered(paths: Paths) -> Interface:
+def remembered(places: Places) -> Interface:
     """What was found last; nothing when that is not known."""
-    with suppress(OSError, *BAD_BYTES):
-        return msgspec.json.decode((paths.cache / REMEMBERED).read_bytes(), type=Interface)
+    with (
+        suppress(OSError, *BAD_BYTES),
+        open(f"{places.cache}/{REMEMBERED}", "rb") as file,  # noqa: PTH123 - spares pathlib
+    ):
+        return msgspec.json.decode(file.read(), type=Interface)
     return Interface([], [], [])
 
 
 @cache
 def from_program() -> Interface:
     """What a daemon started now would have. Raises `HostNotReady`."""
+    import subprocess  # slow to load, and mostly a daemon runs
+
     argv = [sys.executable, "-m", "banger.daemon", "--interface"]
     try:
         done = subprocess.run(

@@ -87,7 +87,7 @@ class Session:
                 with suppress(BangerError):  # a daemon that is not for us
                     connection = connection or connect(self.places)
                 found = self._interface = find_interface(connection)
-                remember(self.paths, found)
+                remember(self.places, found)
             finally:
                 if connection is not None:
                     self.give_back(connection)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from banger.cli.parser import Parser, UnknownFlag
+from banger.cli.parser import Parser
 from banger.kernel.errors import UsageError
 from banger.model.command import Argument, Kind, Option
 
@@ -47,7 +47,7 @@ def parsed(
 
 
 def test_what_is_not_said_has_its_default() -> None:
-    assert Parser(OPTIONS, (), dashes_split=False).parse([]) == UNSAID
+    assert Parser(OPTIONS, ()).parse([]) == UNSAID
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_what_is_wrong(line: str, message: str, word: int | None) -> None:
 
 def test_what_is_missing() -> None:
     with pytest.raises(UsageError, match=r"^missing argument 'WAY', one of 'up', 'down'$"):
-        Parser((), (Argument("way", "", choices=("up", "down")),), dashes_split=False).parse([])
+        Parser((), (Argument("way", "", choices=("up", "down")),)).parse([])
     with pytest.raises(UsageError, match=r"^missing argument 'NAMES\.\.\.'$"):
-        Parser((), (Argument("names", "", many=True),), dashes_split=False).parse(["--"])
+        Parser((), (Argument("names", "", many=True),)).parse(["--"])
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,23 @@ def test_what_is_missing() -> None:
     ],
 )
 def test_flags_that_are_unknown(line: str, message: str, word: int) -> None:
-    with pytest.raises(UnknownFlag) as caught:
+    with pytest.raises(UsageError) as caught:
         parsed(line)
     assert (caught.value.message, caught.value.word) == (message, word)
+
+
+def test_more_options_are_asked_for_at_the_first_unknown_flag() -> None:
+    asked: list[str] = []
+
+    def more() -> list[Option]:
+        asked.append("more")
+        return [Option("nat", ("--nat", "--all"), "", Kind.FLAG), Option("port", ("-p",), "")]
+
+    assert Parser(OPTIONS, (), more=more).parse(["-a"]) == UNSAID | {"all": True}
+    assert asked == []
+    found = Parser(OPTIONS, ONE, more=more).parse("-l a --nat -lb web".split())
+    assert found == UNSAID | {"labels": ("a", "b"), "nat": True, "port": None, "name": "web"}
+    assert asked == ["more"]
+    with pytest.raises(UsageError, match=r"^no such option '--na'; did you mean '--nat'\?$"):
+        Parser(OPTIONS, ONE, more=more).parse(["--na", "--nope"])
+    assert asked == ["more", "more"]
