@@ -142,8 +142,9 @@ class Parser:
                 raise UsageError(f"missing argument {metavar(argument)!r}{choices}")
         if left:
             s = "s" * (len(left) > 1)
-            texts = " ".join(_texts(left))
-            raise UsageError(f"got unexpected extra argument{s} ({texts})", word=left[0].at)
+            raise UsageError(
+                f"got unexpected extra argument{s} {_listed(_texts(left))}", word=left[0].at
+            )
         return values
 
 
@@ -228,8 +229,9 @@ def _chosen(argument: Argument, word: Found) -> str:
         raise UsageError(f"invalid value for {name!r}: {error}", word=word.at) from None
 
 
-def _listed(choices: tuple[str, ...]) -> str:
-    return ", ".join(repr(str(choice)) for choice in choices)
+def _listed(texts: tuple[str, ...]) -> str:
+    """An enumeration's members as the texts they are, too."""
+    return ", ".join(repr(str(text)) for text in texts)
 
 
 def _texts(words: Iterable[Found]) -> tuple[str, ...]:

@@ -133,8 +133,8 @@ def test_two_arguments_with_dashes_between(
         ("--way up", "invalid value for '--way': 'up' is not one of 'in', 'out'", 1),
         ("up", "missing argument 'NAME'", None),
         ("sideways web", "invalid value for 'WAY': 'sideways' is not one of 'up', 'down'", 0),
-        ("up web a -a b", "got unexpected extra arguments (a b)", 2),
-        ("up web -- -a", "got unexpected extra argument (-a)", 3),
+        ("up web a -a b", "got unexpected extra arguments 'a', 'b'", 2),
+        ("up web -- -a", "got unexpected extra argument '-a'", 3),
     ],
 )
 def test_what_is_wrong(line: str, message: str, word: int | None) -> None:
