@@ -406,7 +406,9 @@ class BringUp:
     def _beginning(self) -> dict[str, Any]:
         """What the guest begins in, for the plan."""
         if self._origin is not None:
-            return {"state": self._origin.state, **msgspec.structs.asdict(self._origin.fittings)}
+            fittings = msgspec.structs.asdict(self._origin.fittings)
+            ram = self._origin.ram and Ram(self._origin.ram, shared=False)
+            return {"state": self._origin.state, "ram": ram, **fittings}
         if self._seed is None:
             return {}
         ram = Ram(self._seed.ram, shared=False)

@@ -48,6 +48,8 @@ class Snapshotted(msgspec.Struct, frozen=True):
 
     record: SnapshotRecord
     directory: Path
+    ram: Path | None = None
+    """Its memory, good within this process; None: that is in the state."""
 
 
 class CreateVm(Request[VmView], frozen=True):
@@ -317,7 +319,9 @@ def _inherited(origin: Snapshotted | None) -> dict[str, Any]:
 
 
 def _origin(origin: Snapshotted | None) -> Origin | None:
-    return None if origin is None else Origin.of(origin.record, origin.directory)
+    if origin is None:
+        return None
+    return Origin.of(origin.record, origin.directory, ram=origin.ram)
 
 
 async def _is_going(child: Child) -> bool:

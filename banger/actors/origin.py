@@ -18,7 +18,16 @@ class Origin(msgspec.Struct, frozen=True):
     fittings: Fittings
     same: bool
     """The VM goes on where it was itself, in the same boot; else it is another one."""
+    ram: Path | None = None
+    """Its memory; None: that is in the state."""
 
     @classmethod
-    def of(cls, snapshot: SnapshotRecord, directory: Path, *, same: bool = False) -> Origin:
-        return cls(state_file(directory), snapshot.mac, snapshot.fittings, same)
+    def of(
+        cls,
+        snapshot: SnapshotRecord,
+        directory: Path,
+        *,
+        same: bool = False,
+        ram: Path | None = None,
+    ) -> Origin:
+        return cls(state_file(directory), snapshot.mac, snapshot.fittings, same, ram)

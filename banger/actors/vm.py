@@ -216,10 +216,11 @@ class VmActor(Actor):
                 guard(self._vm, self._standing.state, Verb.RESTORE)
                 self._standing.enter(VmState.STARTING)
                 return lambda: self._operations.restore(verb)
-            case Snapshot(name, store):
+            case Snapshot(name, store, brief):
                 guard(self._vm, self._standing.state, Verb.SNAPSHOT)
                 return self._aside(
-                    "snapshotted", lambda: self._operations.snapshot(store, name, envelope)
+                    "snapshotted",
+                    lambda: self._operations.snapshot(store, name, envelope, brief=brief),
                 )
             case Delete():
                 guard(self._vm, self._standing.state, Verb.DELETE)

@@ -14,8 +14,10 @@ from banger.actors.bring_up import ROOT_SERIAL, root_disk
 from banger.actors.layers import LAYERS_MAX, freeze_disks
 from banger.actors.services import Services
 from banger.actors.snapshot_store import MAKING, state_file
+from banger.actors.vm_requests import Frozen
 from banger.actors.vm_runtime import Runtime
 from banger.actors.vm_standing import Standing
+from banger.host.ram_file import RamFile
 from banger.kernel.errors import Conflict, ConnectionLost, HostNotReady, IllegalState, TimedOut
 from banger.kernel.store import RecordStore
 from banger.model.machine import DiskFormat
@@ -33,11 +35,15 @@ async def freeze(
     runtime: Runtime,
     store: RecordStore[SnapshotRecord],
     name: str,
-) -> SnapshotRecord:
+    *,
+    brief: bool,
+) -> Frozen:
     """Put a snapshot of the VM into the store; the VM goes on.
 
-    It appears there whole or not at all. When it fails after the disks were frozen the VM goes on
-    as well, with one more layer below them. Raises `Conflict` for a name that is taken.
+    ``brief``: it need not outlast this daemon. Then its memory is kept apart, where the VMM can do
+    that, which is faster. It appears there whole or not at all. When it fails after the disks
+    were frozen the VM goes on as well, with one more layer below them. Raises `Conflict` for a
+    name that is taken.
     """
     machine, record = runtime.vmm.machine, standing.record
     if machine is None:
@@ -50,10 +56,14 @@ async def freeze(
             f"the disks of VM {standing.name!r} lie on {LAYERS_MAX} layers already",
             hint="each snapshot and each fork adds one",
         )
+    ram: RamFile | None = None
+    if brief and await machine.may_fork():
+        ram = await run_blocking(RamFile.of_size, record.spec.memory_mib * MIB)
     making = store.directory(f"{MAKING}{secrets.token_hex(4)}")
     try:
         await run_blocking(lambda: making.mkdir(mode=0o700, parents=True))
-        file = await run_blocking(open_state, state_file(making), record.spec.memory_mib * MIB)
+        in_state = 0 if ram is not None else record.spec.memory_mib * MIB
+        file = await run_blocking(open_state, state_file(making), in_state)
         try:
             async with runtime.cleaning:
                 # Recorded first: from then on an interrupted switch is completed.
@@ -64,8 +74,9 @@ async def freeze(
                 # QEMU flushes the disks while the guest stands still: leave it little to do.
                 await run_blocking(_flush, [switch.frozen for switch in switches.values()])
                 fittings = await machine.fittings()
-                paused_ms = await write_state(standing.name, machine, file, switches)
-            await run_blocking(os.fsync, file)
+                paused_ms = await write_state(standing.name, machine, file, switches, ram)
+            if not brief:
+                await run_blocking(os.fsync, file)
         finally:
             os.close(file)
         found = SnapshotRecord(
@@ -85,10 +96,12 @@ async def freeze(
         await run_blocking(store.save, making.name, found)
         await run_blocking(making.rename, store.directory(name))
     except BaseException:
+        if ram is not None:
+            ram.close()
         with trio.CancelScope(shield=True):
             await run_blocking(store.delete, making.name)
         raise
-    return found
+    return Frozen(found, ram)
 
 
 def _flush(files: list[Path]) -> None:
@@ -101,10 +114,16 @@ def _flush(files: list[Path]) -> None:
 
 
 async def write_state(
-    name: str, machine: Machine, file: int, switches: dict[str, DiskSwitch]
+    name: str,
+    machine: Machine,
+    file: int,
+    switches: dict[str, DiskSwitch],
+    ram: RamFile | None = None,
 ) -> float:
-    """`Machine.snapshot` with a deadline."""
+    """`Machine.snapshot`, or `Machine.fork`, with a deadline."""
     with trio.move_on_after(FREEZE_DEADLINE_S):
+        if ram is not None:
+            return await machine.fork(file, ram, switches)
         return await machine.snapshot(file, switches)
     raise TimedOut(f"the VMM of VM {name!r} gives no state within {FREEZE_DEADLINE_S:.0f} s")
 

@@ -17,7 +17,7 @@ from banger.actors.services import Services
 from banger.actors.shut_down import shut_down
 from banger.actors.vm_freeze import freeze
 from banger.actors.vm_pause import let_go_on
-from banger.actors.vm_requests import Create, Restore
+from banger.actors.vm_requests import Create, Frozen, Restore
 from banger.actors.vm_runtime import Runtime
 from banger.actors.vm_standing import Standing
 from banger.actors.vm_suspend import forget_memory, origin, remove_memory
@@ -131,10 +131,17 @@ class Operations:
         await self.start(None, VmState.STOPPED, envelope)
 
     async def snapshot(
-        self, store: RecordStore[SnapshotRecord], name: str, envelope: Envelope[Any]
-    ) -> SnapshotRecord | None:
+        self,
+        store: RecordStore[SnapshotRecord],
+        name: str,
+        envelope: Envelope[Any],
+        *,
+        brief: bool,
+    ) -> Frozen | None:
         async with cancelled_when_abandoned(envelope):
-            return await freeze(self._services, self._standing, self._runtime, store, name)
+            return await freeze(
+                self._services, self._standing, self._runtime, store, name, brief=brief
+            )
         return None
 
     async def delete(self) -> None:

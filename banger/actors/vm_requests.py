@@ -11,6 +11,7 @@ from banger.actors.console import Console
 from banger.actors.origin import Origin
 from banger.capabilities.host import Vm
 from banger.guest.link import AgentLink
+from banger.host.ram_file import RamFile
 from banger.kernel.message import Fault, Request
 from banger.kernel.store import RecordStore
 from banger.model.lifetime import LifetimeChange
@@ -55,11 +56,19 @@ class Resume(Request[VmView], frozen=True):
     pass
 
 
-class Snapshot(Request[SnapshotRecord], frozen=True):
+class Frozen(msgspec.Struct, frozen=True):
+    record: SnapshotRecord
+    ram: RamFile | None
+    """Its memory, for whoever asked to close; None: that is in the state."""
+
+
+class Snapshot(Request[Frozen], frozen=True):
     """Of a running or paused VM. ``store`` says where it is put."""
 
     name: str
     store: RecordStore[SnapshotRecord]
+    brief: bool = False
+    """It need not outlast this daemon, so its memory may be kept apart."""
 
 
 class Suspend(Request[VmView], frozen=True):

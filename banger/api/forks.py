@@ -13,6 +13,7 @@ from banger.actors.snapshot_store import fork_store
 from banger.api.backend import Backend
 from banger.api.doctor import refuse_unless_ready
 from banger.api.snapshots import begun_in
+from banger.host.ram_file import RamFile
 from banger.kernel.errors import BangerError, Conflict, UsageError
 from banger.kernel.rpc import CallContext
 from banger.model.requests import forks as requests
@@ -32,14 +33,18 @@ async def fork(
     if taken:
         raise Conflict(f"VM {min(taken)!r} exists already", hint="choose another name")
     store, key = fork_store(backend.doctor.paths), secrets.token_hex(8)
+    ram: RamFile | None = None
     try:
-        record = await ref.ask(vm_requests.Snapshot(key, store))
-        origin = fleet.Snapshotted(record, store.directory(key))
+        frozen = await ref.ask(vm_requests.Snapshot(key, store, brief=True))
+        ram = frozen.ram
+        origin = fleet.Snapshotted(frozen.record, store.directory(key), ram.path if ram else None)
         vms = await _create_all(backend, [begun_in(origin, name) for name in request.new])
     finally:
+        if ram is not None:
+            ram.close()
         with trio.CancelScope(shield=True):
             await run_blocking(store.delete, key)
-    return requests.ForkOutcome(vms, record.paused_ms)
+    return requests.ForkOutcome(vms, frozen.record.paused_ms)
 
 
 async def _create_all(backend: Backend, orders: list[fleet.CreateVm]) -> list[VmView]:

@@ -25,8 +25,8 @@ async def create(
 ) -> SnapshotView:
     ref = await backend.vm(request.vm)
     store = await _store(backend, request.vm)
-    record = await ref.ask(vm_requests.Snapshot(request.name, store))
-    return await run_blocking(_view, _paths(backend), store, record)
+    frozen = await ref.ask(vm_requests.Snapshot(request.name, store))
+    return await run_blocking(_view, _paths(backend), store, frozen.record)
 
 
 async def list_all(

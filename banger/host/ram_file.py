@@ -17,8 +17,10 @@ from pathlib import Path
 
 from banger.kernel.errors import CorruptRecord, HostNotReady
 
-_PAGE = mmap.PAGESIZE
-_ZERO = bytes(_PAGE)
+NAME = "banger-ram"
+"""What it is called in the maps of those that have mapped it."""
+PAGE = mmap.PAGESIZE
+_ZERO = bytes(PAGE)
 _PIECE_BYTES = 4 << 20
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -32,7 +34,7 @@ class RamFile:
     @classmethod
     def of_size(cls, size_bytes: int) -> RamFile:
         """Empty, for a machine that shares it to write to."""
-        fd = os.memfd_create("banger-ram", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fd = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(fd, size_bytes)
         return cls(fd)
 
@@ -43,7 +45,7 @@ class RamFile:
         try:
             if ram._fill(path, size_bytes) != digest:
                 raise CorruptRecord(f"{path} is not what was written there")
-            fcntl.fcntl(ram._fd, fcntl.F_ADD_SEALS, _SEALS)
+            ram.seal()
         except BaseException:
             ram.close()
             raise
@@ -56,6 +58,24 @@ class RamFile:
     @property
     def allocated_bytes(self) -> int:
         return os.fstat(self._fd).st_blocks * 512
+
+    def copy(self, source: int) -> None:
+        """All data of another file that is as large, without its holes."""
+        for at, end in _extents(source):
+            os.lseek(self._fd, at, os.SEEK_SET)
+            while at < end:
+                at += os.sendfile(self._fd, source, at, end - at)
+
+    def write(self, data: bytes, offset: int) -> None:
+        _write(self._fd, data, offset)
+
+    def seal(self) -> None:
+        """From now on nobody can change it."""
+        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _SEALS)
+
+    def __del__(self) -> None:
+        # One in a reply is lost with whoever asked.
+        self.close()
 
     def close(self) -> None:
         """Idempotent. Machines that have it open keep it."""
@@ -114,8 +134,8 @@ class _Digest:
         return self._hash.hexdigest()
 
 
-def _pieces(file: int) -> Iterator[tuple[int, bytes]]:
-    """All data of the file with their offsets, without its holes."""
+def _extents(file: int) -> Iterator[tuple[int, int]]:
+    """Where the file has data, from and to, without its holes."""
     at, size = 0, os.fstat(file).st_size
     while at < size:
         try:
@@ -125,6 +145,14 @@ def _pieces(file: int) -> Iterator[tuple[int, bytes]]:
                 return
             raise
         end = os.lseek(file, at, os.SEEK_HOLE)
+        yield at, end
+        at = end
+
+
+def _pieces(file: int) -> Iterator[tuple[int, bytes]]:
+    """All data of the file with their offsets, without its holes."""
+    for start, end in _extents(file):
+        at = start
         while at < end:
             data = os.pread(file, min(_PIECE_BYTES, end - at), at)
             if not data:
@@ -137,8 +165,8 @@ def _runs(pieces: Iterator[tuple[int, bytes]], digest: _Digest) -> Iterator[tupl
     """The pages that are not zero, neighbours in one; the digest is told of each."""
     for start, data in pieces:
         begun: int | None = None
-        for at in range(0, len(data), _PAGE):
-            page = data[at : at + _PAGE]
+        for at in range(0, len(data), PAGE):
+            page = data[at : at + PAGE]
             if page != _ZERO:
                 digest.add(start + at, page)
                 begun = at if begun is None else begun

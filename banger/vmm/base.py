@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from banger.host.paths import Paths
+from banger.host.ram_file import RamFile
 from banger.model.fittings import Fittings
 from banger.model.machine import Card, DiskFormat, Drive
 from banger.model.process import ProcessIdentity
@@ -140,6 +141,19 @@ class Machine(Protocol):
         The guest runs on while its memory is written, and stands still at the end only; a paused
         one stays so. ``switches`` are by the drives' serials. Returns the milliseconds it stood
         still. Raises as `pause`; then disks may have been switched or not, and the guest goes on.
+        """
+        ...
+
+    async def may_fork(self) -> bool:
+        """Whether `fork` is possible and worth it: the memory is a private `Ram`, can be read, and
+        the guest has not changed much of it yet."""
+        ...
+
+    async def fork(self, file: int, ram: RamFile, switches: Mapping[str, DiskSwitch]) -> float:
+        """Like `snapshot`, but with the memory in ``ram``, new and as large, and sealed then.
+
+        It is faster, and what the guest has changed is copied while it stands still. Raises
+        as `snapshot`.
         """
         ...
 

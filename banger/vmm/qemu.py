@@ -20,9 +20,11 @@ from pathlib import Path
 import trio
 
 from banger.host import process
+from banger.host.guest_memory import GuestMemory
 from banger.host.memory import page_out
 from banger.host.netlink import open_loose_tap, open_tap
 from banger.host.places import check_socket_path
+from banger.host.ram_file import RamFile
 from banger.host.user import User, vmm_user
 from banger.kernel.errors import ConnectionLost, HostNotReady, VmmError
 from banger.model.fittings import Fittings
@@ -38,6 +40,7 @@ from banger.vmm.qemu_arguments import (
     agent_port,
     qemu_arguments,
 )
+from banger.vmm.qemu_fork import fork, is_little
 from banger.vmm.qemu_likeness import likeness
 from banger.vmm.qemu_snapshot import drop_snapshot, snapshot
 from banger.vmm.qemu_state import load_state, save_state
@@ -176,6 +179,21 @@ class QemuMachine:
 
     async def snapshot(self, file: int, switches: Mapping[str, DiskSwitch]) -> float:
         return await snapshot(self._control(), file, switches)
+
+    async def may_fork(self) -> bool:
+        # In KVM it was never seen that devices come to rest.
+        if self.accelerator != "tcg" or (await self.fittings()).balloon:
+            return False
+        return await trio.to_thread.run_sync(is_little, self.identity)
+
+    async def fork(self, file: int, ram: RamFile, switches: Mapping[str, DiskSwitch]) -> float:
+        memory = await trio.to_thread.run_sync(GuestMemory.of, self.identity)
+        if memory is None:
+            raise VmmError(f"the memory of QEMU, pid {self.identity.pid}, can't be read")
+        try:
+            return await fork(self._control(), memory, file, ram, switches)
+        finally:
+            memory.close()
 
     async def drop_snapshot(self) -> None:
         await drop_snapshot(self._control())

@@ -14,9 +14,11 @@ from banger.actors.snapshot_store import snapshot_store, state_file
 from banger.actors.vm_suspend import memory_file
 from banger.guest import agent
 from banger.kernel.errors import Conflict, HostNotReady, IllegalState, VmmError
+from banger.kernel.store import RecordStore
 from banger.model.guest import GuestConfig
 from banger.model.snapshot import SnapshotRecord
 from banger.model.vm import VmState
+from banger.vmm.base import Ram
 from tests.unit.vm_bench import Bench, bench_at, guest
 
 __all__ = ["guest"]
@@ -41,9 +43,13 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> list[GuestConfig]:
 
 async def take(bench: Bench, name: str = "s") -> SnapshotRecord:
     store = snapshot_store(bench.store.directory("box"))
-    record = await bench.ask(vm_requests.Snapshot(name, store))
-    assert isinstance(record, SnapshotRecord)
-    return record
+    frozen = await bench.ask(vm_requests.Snapshot(name, store))
+    assert isinstance(frozen, vm_requests.Frozen)
+    return frozen.record
+
+
+def forks(bench: Bench) -> RecordStore[SnapshotRecord]:
+    return snapshot_store(bench.root / "forked")
 
 
 def layers(bench: Bench) -> set[str]:
@@ -107,6 +113,42 @@ async def test_snapshots_are_of_machines_that_are_there(tmp_path: Path, state: V
         await bench.ask(vm_requests.Stop(force=True))
         with pytest.raises(IllegalState, match="it is stopped"):
             await take(bench)
+
+
+async def test_a_fork_with_its_memory_apart(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        bench.driver.machines[0].forks = True
+        store = forks(bench)
+        frozen = await bench.ask(vm_requests.Snapshot("f", store, brief=True))
+        assert frozen.ram is not None
+        assert frozen.ram.path.read_bytes().rstrip(b"\0") == b"memory"
+        directory = store.directory("f")
+        assert state_file(directory).read_bytes() == b"devices"
+
+        origin = Snapshotted(frozen.record, directory, frozen.ram.path)
+        record = frozen.record
+        await bench.fleet.ask(CreateVm("copy", record.spec, record.image_id, True, origin=origin))
+        plan = bench.driver.plans[-1]
+        assert plan.ram == Ram(frozen.ram.path, shared=False)
+        assert plan.state == state_file(directory)
+        frozen.ram.close()
+        # A snapshot that is to last has all in one file.
+        store = snapshot_store(bench.store.directory("box"))
+        assert (await bench.ask(vm_requests.Snapshot("s", store))).ram is None
+
+
+async def test_a_fork_that_fails_keeps_no_memory(tmp_path: Path) -> None:
+    async with bench_at(tmp_path) as bench:
+        await bench.create()
+        machine = bench.driver.machines[0]
+        machine.forks, machine.refusal = True, VmmError("QEMU's devices do not come to rest")
+        before = len([*Path("/proc/self/fd").iterdir()])
+        with pytest.raises(VmmError, match="do not come to rest"):
+            await bench.ask(vm_requests.Snapshot("f", forks(bench), brief=True))
+        assert len([*Path("/proc/self/fd").iterdir()]) == before
+        assert not [*forks(bench).root.iterdir()]
+        assert await bench.state() is VmState.RUNNING
 
 
 async def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

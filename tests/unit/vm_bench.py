@@ -37,6 +37,7 @@ from banger.guest import agent
 from banger.host import assets
 from banger.host.image_files import image_store
 from banger.host.paths import Paths
+from banger.host.ram_file import RamFile
 from banger.kernel.actor import Actor, Inbox, Ref
 from banger.kernel.bus import Bus
 from banger.kernel.errors import (
@@ -72,6 +73,7 @@ class FakeMachine:
     def __init__(self, identity: ProcessIdentity) -> None:
         self.identity = identity
         self.paused = False
+        self.forks = False
         self.refusal: BangerError | None = None
         self.ended = trio.Event()
 
@@ -112,6 +114,16 @@ class FakeMachine:
         if self.refusal is not None:
             raise self.refusal
         os.write(file, b"state")
+        return 1.0
+
+    async def may_fork(self) -> bool:
+        return self.forks
+
+    async def fork(self, file: int, ram: RamFile, switches: Mapping[str, DiskSwitch]) -> float:
+        if self.refusal is not None:
+            raise self.refusal
+        os.write(file, b"devices")
+        ram.write(b"memory", 0)
         return 1.0
 
     async def drop_snapshot(self) -> None:

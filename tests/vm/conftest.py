@@ -53,7 +53,7 @@ def images(own_network_namespace: None) -> Path:
     return directory
 
 
-BOTH_WAYS = {"test_copy", "test_ssh"}
+BOTH_WAYS = {"test_copy", "test_snapshots", "test_ssh"}
 """Modules about what a guest does: all of it must be the same in one that began in a warm seed."""
 
 
