@@ -13,6 +13,7 @@ An overlay made here is version 3 with 64 KiB clusters, laid out as ::
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import struct
@@ -161,8 +162,11 @@ def grow(path: Path, virtual_size: int) -> None:
             f"a disk can't be {virtual_size} bytes",
             hint=f"use a multiple of {SECTOR_BYTES} up to {MAX_VIRTUAL_BYTES}",
         )
-    # ``file:`` keeps a path with a colon from being taken for a protocol.
-    argv = ["qemu-img", "resize", "-q", "-f", "qcow2", f"file:{path}", str(virtual_size)]
+    # What lies below is no larger and is not needed, and may not be where the header has it: a
+    # seed's disks were made elsewhere, and are handed to QEMU one by one.
+    file = {"driver": "file", "filename": str(path)}
+    image = json.dumps({"driver": "qcow2", "file": file, "backing": None})
+    argv = ["qemu-img", "resize", "-q", f"json:{image}", str(virtual_size)]
     try:
         done = subprocess.run(
             argv,

@@ -255,6 +255,14 @@ def test_no_shrinking(tmp_path: Path) -> None:
     assert qcow2.read_header(disk).virtual_size == 2 * MIB
 
 
+def test_grow_needs_nothing_of_what_lies_below(tmp_path: Path) -> None:
+    disk = tmp_path / "a:disk.qcow2"
+    qcow2.create_overlay(disk, backing=str(tmp_path / "gone.ext4"), virtual_size=MIB)
+    qcow2.grow(disk, 2 * MIB)
+    header = qcow2.read_header(disk)
+    assert (header.virtual_size, header.backing) == (2 * MIB, str(tmp_path / "gone.ext4"))
+
+
 def test_a_disk_in_use_does_not_grow(tmp_path: Path) -> None:
     disk = tmp_path / "disk.qcow2"
     qcow2.create_overlay(disk, backing=None, virtual_size=MIB)
