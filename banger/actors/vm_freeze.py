@@ -18,6 +18,7 @@ from banger.actors.vm_requests import Frozen
 from banger.actors.vm_runtime import Runtime
 from banger.actors.vm_standing import Standing
 from banger.host.ram_file import RamFile
+from banger.kernel.actor import sole_declared_error
 from banger.kernel.errors import Conflict, ConnectionLost, HostNotReady, IllegalState, TimedOut
 from banger.kernel.store import RecordStore
 from banger.model.machine import DiskFormat
@@ -66,13 +67,13 @@ async def freeze(
         file = await run_blocking(open_state, state_file(making), in_state)
         try:
             async with runtime.cleaning:
-                # Recorded first: from then on an interrupted switch is completed.
-                layer = secrets.token_hex(8)
-                await standing.save(layers=[*record.layers, layer])
-                directory = services.paths.layers / layer
-                switches = await run_blocking(freeze_disks, directory, disks)
-                # QEMU flushes the disks while the guest stands still: leave it little to do.
-                await run_blocking(_flush, [switch.frozen for switch in switches.values()])
+                try:
+                    async with trio.open_nursery() as nursery:
+                        if ram is not None:
+                            nursery.start_soon(machine.copy_base, ram)
+                        switches = await _new_layer(services, standing, disks)
+                except Exception as error:
+                    raise sole_declared_error(error) or error from None
                 fittings = await machine.fittings()
                 paused_ms = await write_state(standing.name, machine, file, switches, ram)
             if not brief:
@@ -102,6 +103,18 @@ async def freeze(
             await run_blocking(store.delete, making.name)
         raise
     return Frozen(found, ram)
+
+
+async def _new_layer(
+    services: Services, standing: Standing, disks: dict[str, Path]
+) -> dict[str, DiskSwitch]:
+    # Recorded first: from then on an interrupted switch is completed.
+    layer = secrets.token_hex(8)
+    await standing.save(layers=[*standing.record.layers, layer])
+    switches = await run_blocking(freeze_disks, services.paths.layers / layer, disks)
+    # QEMU flushes the disks while the guest stands still: leave it little to do.
+    await run_blocking(_flush, [switch.frozen for switch in switches.values()])
+    return switches
 
 
 def _flush(files: list[Path]) -> None:

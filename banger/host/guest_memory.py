@@ -63,7 +63,10 @@ class GuestMemory:
                 os.close(fd)
         return None
 
-    def close(self) -> None:
+    def __enter__(self) -> GuestMemory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for fd in (self._base, self._pages, self._memory):
             os.close(fd)
 

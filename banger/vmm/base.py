@@ -149,8 +149,13 @@ class Machine(Protocol):
         the guest has not changed much of it yet."""
         ...
 
+    async def copy_base(self, ram: RamFile) -> None:
+        """Copy to ``ram``, new and as large as the memory, what the guest can't change: the first
+        part of a `fork`. The guest runs on. Raises as `pause`."""
+        ...
+
     async def fork(self, file: int, ram: RamFile, switches: Mapping[str, DiskSwitch]) -> float:
-        """Like `snapshot`, but with the memory in ``ram``, new and as large, and sealed then.
+        """Like `snapshot`, but with the memory in ``ram``, after `copy_base`, and sealed then.
 
         It is faster, and what the guest has changed is copied while it stands still. Raises
         as `snapshot`.

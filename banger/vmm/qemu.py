@@ -20,7 +20,6 @@ from pathlib import Path
 import trio
 
 from banger.host import process
-from banger.host.guest_memory import GuestMemory
 from banger.host.memory import page_out
 from banger.host.netlink import open_loose_tap, open_tap
 from banger.host.places import check_socket_path
@@ -40,7 +39,7 @@ from banger.vmm.qemu_arguments import (
     agent_port,
     qemu_arguments,
 )
-from banger.vmm.qemu_fork import fork, is_little
+from banger.vmm.qemu_fork import fork, is_little, opened
 from banger.vmm.qemu_likeness import likeness
 from banger.vmm.qemu_snapshot import drop_snapshot, snapshot
 from banger.vmm.qemu_state import load_state, save_state
@@ -186,14 +185,13 @@ class QemuMachine:
             return False
         return await trio.to_thread.run_sync(is_little, self.identity)
 
+    async def copy_base(self, ram: RamFile) -> None:
+        with await trio.to_thread.run_sync(opened, self.identity) as memory:
+            await trio.to_thread.run_sync(memory.copy_file, ram)
+
     async def fork(self, file: int, ram: RamFile, switches: Mapping[str, DiskSwitch]) -> float:
-        memory = await trio.to_thread.run_sync(GuestMemory.of, self.identity)
-        if memory is None:
-            raise VmmError(f"the memory of QEMU, pid {self.identity.pid}, can't be read")
-        try:
+        with await trio.to_thread.run_sync(opened, self.identity) as memory:
             return await fork(self._control(), memory, file, ram, switches)
-        finally:
-            memory.close()
 
     async def drop_snapshot(self) -> None:
         await drop_snapshot(self._control())

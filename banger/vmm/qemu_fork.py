@@ -37,10 +37,16 @@ def is_little(identity: ProcessIdentity) -> bool:
     memory = GuestMemory.of(identity)
     if memory is None:
         return False
-    try:
+    with memory:
         return memory.own_bytes() <= OWN_BYTES_MAX
-    finally:
-        memory.close()
+
+
+def opened(identity: ProcessIdentity) -> GuestMemory:
+    """Raises `VmmError`."""
+    memory = GuestMemory.of(identity)
+    if memory is None:
+        raise VmmError(f"the memory of QEMU, pid {identity.pid}, can't be read")
+    return memory
 
 
 async def fork(
@@ -52,7 +58,6 @@ async def fork(
 ) -> float:
     """See `Machine.fork`."""
     ran = (await qmp.execute("query-status"))["running"]
-    await trio.to_thread.run_sync(memory.copy_file, ram)
     nodes = await add_overlays(qmp, switches)
     try:
         stopped = trio.current_time()

@@ -79,17 +79,17 @@ def test_a_copy_is_what_it_sees(base: RamFile) -> None:
     copy = RamFile.of_size(SIZE)
     with vmm(base) as child:
         write(child, 5, "a")
-        memory = GuestMemory.of(identity(child))
-        assert memory is not None
-        memory.copy_file(copy)
-        memory.copy_own(copy)
-        # What it writes later, into pages of either kind, comes with the next look.
-        for page, letter in ((5, "b"), (700, "c"), (701, "d"), (SIZE // PAGE - 1, "e")):
-            write(child, page, letter)
-            expected[page * PAGE] = ord(letter)
-        assert memory.own_bytes() == 4 * PAGE
-        memory.copy_own(copy)
-        memory.close()
+        found = GuestMemory.of(identity(child))
+        assert found is not None
+        with found as memory:
+            memory.copy_file(copy)
+            memory.copy_own(copy)
+            # What it writes later, into pages of either kind, comes with the next look.
+            for page, letter in ((5, "b"), (700, "c"), (701, "d"), (SIZE // PAGE - 1, "e")):
+                write(child, page, letter)
+                expected[page * PAGE] = ord(letter)
+            assert memory.own_bytes() == 4 * PAGE
+            memory.copy_own(copy)
     copy.seal()
     assert copy.path.read_bytes() == bytes(expected)
     # Holes stay holes, and nobody else's memory has changed.

@@ -122,7 +122,7 @@ async def test_a_fork_with_its_memory_apart(tmp_path: Path) -> None:
         store = forks(bench)
         frozen = await bench.ask(vm_requests.Snapshot("f", store, brief=True))
         assert frozen.ram is not None
-        assert frozen.ram.path.read_bytes().rstrip(b"\0") == b"memory"
+        assert frozen.ram.path.read_bytes().rstrip(b"\0") == b"basememory"
         directory = store.directory("f")
         assert state_file(directory).read_bytes() == b"devices"
 

@@ -74,6 +74,7 @@ class FakeMachine:
         self.identity = identity
         self.paused = False
         self.forks = False
+        self.resized: dict[str, int] = {}
         self.refusal: BangerError | None = None
         self.ended = trio.Event()
 
@@ -119,11 +120,14 @@ class FakeMachine:
     async def may_fork(self) -> bool:
         return self.forks
 
+    async def copy_base(self, ram: RamFile) -> None:
+        ram.write(b"base", 0)
+
     async def fork(self, file: int, ram: RamFile, switches: Mapping[str, DiskSwitch]) -> float:
         if self.refusal is not None:
             raise self.refusal
         os.write(file, b"devices")
-        ram.write(b"memory", 0)
+        ram.write(b"memory", 4)
         return 1.0
 
     async def drop_snapshot(self) -> None:
@@ -133,7 +137,7 @@ class FakeMachine:
         return Fittings(agent_ports=2, balloon=True)
 
     async def resize_disk(self, serial: str, size_bytes: int) -> None:
-        pass
+        self.resized[serial] = size_bytes
 
     async def press_power_button(self) -> None:
         raise VmmError("there is none")
