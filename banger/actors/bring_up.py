@@ -462,9 +462,12 @@ def initramfs(directory: Path) -> Path:
 
 
 def _sizes(plan: MachinePlan) -> dict[str, int]:
-    """Of the disks, in bytes by their serials."""
-    return {
-        drive.serial: qcow2.read_header(drive.path).virtual_size
-        for drive in plan.drives
-        if drive.format is DiskFormat.OVERLAY
-    }
+    """In bytes by their serials, of the disks that are not as large as what they lie on. To tell a
+    guest the size that it knows keeps it busy for a while: each time its udev looks at the disk."""
+    sizes = {}
+    for drive in plan.drives:
+        if drive.format is DiskFormat.OVERLAY:
+            size = qcow2.read_header(drive.path).virtual_size
+            if not drive.layers or qcow2.read_header(drive.layers[-1]).virtual_size != size:
+                sizes[drive.serial] = size
+    return sizes

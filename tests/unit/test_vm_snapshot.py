@@ -71,6 +71,7 @@ async def test_a_snapshot_and_a_vm_from_it(tmp_path: Path, configured: list[Gues
         await bench.fleet.ask(CreateVm("copy", record.spec, record.image_id, True, origin=origin))
         plan = bench.driver.plans[-1]
         assert plan.state == state_file(directory)
+        assert not bench.driver.machines[-1].resized
         (below,) = plan.drives[0].layers
         assert below == tmp_path / "layers" / record.layers[0] / "root.qcow2"
         assert configured[0].boot_id
