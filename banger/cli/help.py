@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import click
 
 import banger.cli.tree as tree
-from banger.cli.page import Page
-from banger.cli.parameters import COMMON, flags_of, metavar, usage_of
-from banger.cli.parser import DASHES
+from banger.cli.command import WIDTH, DeclaredCommand
 from banger.cli.plugins import Plugins
 from banger.commands.context import Context
-from banger.commands.declare import Argument, Command, Completion, Option
+from banger.commands.declare import Argument, Command, Completion
 from banger.commands.table import GROUPS, SUBGROUPS
 from banger.kernel.errors import BangerError
 from banger.model.command import Syntax
@@ -30,7 +28,7 @@ def help_text(path: tuple[str, ...], plugins: Plugins) -> str:
         command, _ = tree.find(list(path), plugins)
     except tree.Group:
         return _group_text(path, plugins)
-    return _command_text(command, plugins)
+    return DeclaredCommand(command, plugins).page()
 
 
 def summary_of(path: tuple[str, ...], plugins: Plugins) -> str:
@@ -45,49 +43,23 @@ def summary_of(path: tuple[str, ...], plugins: Plugins) -> str:
     return f"Of a plugin: {', '.join(plugins.below(path))}."
 
 
-def _command_text(command: Command, plugins: Plugins) -> str:
-    added: dict[str, list[Option]] = {}
-    missing = ""
-    if command.takes_options:
-        try:
-            added = plugins.options(flags_of(command))
-        except BangerError as error:
-            missing = f"Options of capabilities are not shown: {error}"
-    page = Page()
-    arguments = (f" {DASHES} " if command.dashes_split else " ").join(
-        map(metavar, command.arguments)
-    )
-    page.usage(" ".join(("banger", *command.path)), f"[OPTIONS] {arguments}".rstrip())
-    page.paragraph(command.summary)
-    page.paragraph(command.details)
-    page.lines("Examples", command.examples)
-    page.terms("Arguments", ((metavar(argument), argument.help) for argument in command.arguments))
-    page.terms("Options", _rows((*command.options, *COMMON)))
-    for name, options in added.items():
-        page.terms(f"Options of capability {name}", _rows(options))
-    page.paragraph(missing, indent=0)
-    return page.text()
-
-
-def _rows(options: Iterable[Option]) -> Iterator[tuple[str, str]]:
-    for option in options:
-        if not option.hidden:
-            default = f"  [default: {option.default}]" if option.default not in (None, "") else ""
-            yield usage_of(option), option.help + default
-
-
 def _group_text(path: tuple[str, ...], plugins: Plugins) -> str:
-    page = Page()
-    page.usage(" ".join(("banger", *path)), "COMMAND [ARGS]...")
-    page.paragraph(summary_of(path, plugins) if path else SUMMARY)
+    formatter = click.HelpFormatter(width=WIDTH)
+    formatter.write_usage(" ".join(("banger", *path)), "COMMAND [ARGS]...")
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text(summary_of(path, plugins) if path else SUMMARY)
     names, missing = tree.own_below(path), ""
     try:
         names += [name for name in plugins.below(path) if name not in names]
     except BangerError as error:
-        missing = f"Commands of plugins are not shown: {error}"
-    page.terms("Commands", [(name, summary_of((*path, name), plugins)) for name in names])
-    page.paragraph(missing, indent=0)
-    return page.text()
+        missing = str(error)
+    with formatter.section("Commands"):
+        formatter.write_dl([(name, summary_of((*path, name), plugins)) for name in names])
+    if missing:
+        formatter.write_paragraph()
+        formatter.write_text(f"Commands of plugins are not shown: {missing}")
+    return formatter.getvalue().rstrip("\n")
 
 
 def _commands(path: tuple[str, ...], plugins: Plugins) -> list[Command]:

@@ -5,19 +5,15 @@ The argument line, the shell and batch files all come through here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from banger.cli.parameters import COMMON, flags_of
-from banger.cli.parameters import HELP as HELP_OPTION
-from banger.cli.parser import Parser
 from banger.cli.plugins import HELP_FLAG, Plugins
 from banger.cli.tree import Group, find
 from banger.commands.context import Context
-from banger.commands.declare import Command, Option
+from banger.commands.declare import Command
 from banger.commands.table import load
 from banger.kernel.errors import UsageError
 
@@ -63,35 +59,17 @@ def parse(words: Sequence[str], plugins: Plugins) -> Invocation:
         path = _path(line[: line.index(HELP_FLAG)], plugins)
         return Invocation(tuple(line), load(HELP), {"words": path})
     command, depth = find(line, plugins)
+    from banger.cli.command import DeclaredCommand  # slow to load
+
     try:
-        parameters = _parameters(command, line[depth:], plugins)
+        parameters = DeclaredCommand(command, plugins).parameters(line[depth:])
     except UsageError as error:
-        raise UsageError(
-            error.message,
-            hint=f"see '{' '.join(('banger', *command.path))} --help'",
-            word=None if error.word is None else depth + error.word,
-        ) from None
+        if error.word is not None:
+            error.word += depth
+        raise
     json, debug = parameters.pop("json"), parameters.pop("debug")
     progress = not parameters.pop("no_progress")
     return Invocation(tuple(line), command, parameters, json, debug, progress)
-
-
-def _parameters(command: Command, words: list[str], plugins: Plugins) -> dict[str, Any]:
-    """What plugins add to the command is found out only when the words have a flag it lacks."""
-    added: dict[str, list[Option]] = {}
-
-    def more() -> Iterator[Option]:
-        if command.takes_options:
-            added.update(plugins.options(flags_of(command)))
-        return chain.from_iterable(added.values())
-
-    options = (*command.options, *COMMON)
-    parser = Parser(options, command.arguments, dashes_split=command.dashes_split, more=more)
-    parameters = parser.parse(words)
-    parameters.pop(HELP_OPTION.name)
-    if command.takes_options:
-        parameters["options"] = plugins.given(parameters, added)
-    return parameters
 
 
 def _path(line: list[str], plugins: Plugins) -> tuple[str, ...]:

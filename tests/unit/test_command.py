@@ -1,14 +1,19 @@
-"""Words to parameters: options as getopt has them, arguments, and the word at fault."""
+"""Declared commands in click: options and arguments, the word at fault, and the page of help."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from banger.cli.parser import Parser
-from banger.kernel.errors import UsageError
+from banger.cli.command import SOUGHT_WORDS, DeclaredCommand
+from banger.cli.plugins import Plugins
+from banger.commands.declare import Command
+from banger.kernel.errors import HostNotReady, UsageError
 from banger.model.command import Argument, Kind, Option
+from banger.model.requests.plugins import CapabilityOption, Interface
+from tests.unit.command_line import NO_PLUGINS
 
 OPTIONS = (
     Option("all", ("-a", "--all"), "", Kind.FLAG),
@@ -34,20 +39,38 @@ UNSAID = {
     "way": None,
     "labels": (),
     "fault": None,
+    "json": False,
+    "no_progress": False,
+    "debug": False,
 }
+
+
+def declared(
+    options: tuple[Option, ...] = OPTIONS,
+    arguments: tuple[Argument, ...] = (),
+    plugins: Callable[[], Interface] = lambda: NO_PLUGINS,
+    **more: Any,
+) -> DeclaredCommand:
+    command = Command(
+        ("do",), "Do it.", arguments, options, run=lambda context, **parameters: None, **more
+    )
+    return DeclaredCommand(command, Plugins(plugins))
 
 
 def parsed(
     line: str, arguments: tuple[Argument, ...] = (), *, dashes_split: bool = False
 ) -> dict[str, Any]:
     """Without what was not said."""
-    found = Parser(OPTIONS, arguments, dashes_split=dashes_split).parse(line.split(" "))
+    command = declared(arguments=arguments, dashes_split=dashes_split)
+    found = command.parameters(line.split(" "))
     assert found.keys() == UNSAID.keys() | {argument.name for argument in arguments}
-    return {name: value for name, value in found.items() if (name, value) not in UNSAID.items()}
+    return {argument.name: found.pop(argument.name) for argument in arguments} | {
+        name: value for name, value in found.items() if (name, value) not in UNSAID.items()
+    }
 
 
 def test_what_is_not_said_has_its_default() -> None:
-    assert Parser(OPTIONS, ()).parse([]) == UNSAID
+    assert declared().parameters([]) == UNSAID
 
 
 @pytest.mark.parametrize(
@@ -132,23 +155,26 @@ def test_two_arguments_with_dashes_between(
         ("--wait soon", "invalid value for '--wait': 'soon' is not a number of seconds", 1),
         ("--way up", "invalid value for '--way': 'up' is not one of 'in', 'out'", 1),
         ("up", "missing argument 'NAME'", None),
-        ("sideways web", "invalid value for 'WAY': 'sideways' is not one of 'up', 'down'", 0),
-        ("up web a -a b", "got unexpected extra arguments 'a', 'b'", 2),
-        ("up web -- -a", "got unexpected extra argument '-a'", 3),
+        ("sideways web", "invalid value for 'TO': 'sideways' is not one of 'up', 'down'", 0),
+        ("up web a -a b", "got unexpected extra arguments (a b)", 2),
+        ("up web -- -a", "got unexpected extra argument (-a)", 3),
     ],
 )
 def test_what_is_wrong(line: str, message: str, word: int | None) -> None:
-    arguments = (Argument("way", "", choices=("up", "down")), *ONE)
+    arguments = (Argument("to", "", choices=("up", "down")), *ONE)
     with pytest.raises(UsageError) as caught:
         parsed(line, arguments)
     assert (caught.value.message, caught.value.word) == (message, word)
 
 
 def test_what_is_missing() -> None:
-    with pytest.raises(UsageError, match=r"^missing argument 'WAY', one of 'up', 'down'$"):
-        Parser((), (Argument("way", "", choices=("up", "down")),)).parse([])
-    with pytest.raises(UsageError, match=r"^missing argument 'NAMES\.\.\.'$"):
-        Parser((), (Argument("names", "", many=True),)).parse(["--"])
+    with pytest.raises(
+        UsageError,
+        match=r"^missing argument 'TO'. Choose from: up, down \(see 'banger do --help'\)$",
+    ):
+        declared((), (Argument("to", "", choices=("up", "down")),)).parameters([])
+    with pytest.raises(UsageError, match=r"^missing argument 'NAMES\.\.\.'"):
+        declared((), (Argument("names", "", many=True),)).parameters(["--"])
 
 
 @pytest.mark.parametrize(
@@ -167,18 +193,76 @@ def test_flags_that_are_unknown(line: str, message: str, word: int) -> None:
     assert (caught.value.message, caught.value.word) == (message, word)
 
 
-def test_more_options_are_asked_for_at_the_first_unknown_flag() -> None:
+def test_in_a_long_line_the_word_at_fault_is_not_looked_for() -> None:
+    words = ["web"] * SOUGHT_WORDS
+    arguments = (Argument("names", "", many=True),)
+    for line, word in ((["-q", *words[1:]], 0), (["-q", *words], None)):
+        with pytest.raises(UsageError, match="no such option '-q'") as caught:
+            declared(arguments=arguments).parameters(line)
+        assert caught.value.word == word
+
+
+def test_options_of_plugins_are_asked_for_at_the_first_unknown_flag() -> None:
     asked: list[str] = []
 
-    def more() -> list[Option]:
-        asked.append("more")
-        return [Option("nat", ("--nat", "--all"), "", Kind.FLAG), Option("port", ("-p",), "")]
+    def plugins() -> Interface:
+        asked.append("plugins")
+        nat = Option("nat_on", ("--nat", "--all"), "", Kind.FLAG)
+        ports = Option("nat_ports", ("-p",), "", many=True)
+        options = [CapabilityOption("nat", "on", nat), CapabilityOption("nat", "ports", ports)]
+        return Interface(options, [], [])
 
-    assert Parser(OPTIONS, (), more=more).parse(["-a"]) == UNSAID | {"all": True}
+    def parameters(line: str) -> dict[str, Any]:
+        return declared(OPTIONS, ONE, plugins, takes_options=True).parameters(line.split(" "))
+
+    said = {"name": "web", "all": True, "options": {}}
+    assert parameters("-a web") == UNSAID | said
     assert asked == []
-    found = Parser(OPTIONS, ONE, more=more).parse("-l a --nat -lb web".split())
-    assert found == UNSAID | {"labels": ("a", "b"), "nat": True, "port": None, "name": "web"}
-    assert asked == ["more"]
-    with pytest.raises(UsageError, match=r"^no such option '--na'; did you mean '--nat'\?$"):
-        Parser(OPTIONS, ONE, more=more).parse(["--na", "--nope"])
-    assert asked == ["more", "more"]
+    said = {"name": "web", "labels": ("a", "b"), "options": {"nat": {"on": True, "ports": ["1"]}}}
+    assert parameters("-l a --nat -lb -p1 web") == UNSAID | said
+    with pytest.raises(UsageError, match=r"^no such option '--na'; did you mean '--nat'\?"):
+        parameters("--na --nope")
+
+
+def test_a_page_of_help() -> None:
+    long = "banger do " + "x" * 80
+    options = (*OPTIONS[:4], *OPTIONS[5:], Option("as", ("--as",), "word " * 16, metavar="USER"))
+    command = declared(options, ONE, details="word " * 16, examples=("banger do", long))
+    assert command.page().split("\n") == [
+        "Usage: banger do [OPTIONS] NAME",
+        "",
+        "  Do it.",
+        "",
+        "  word word word word word word word word word word word word word word word",
+        "  word",
+        "",
+        "  Examples:",
+        "    banger do",
+        f"    {long}",
+        "",
+        "Arguments:",
+        "  NAME",
+        "",
+        "Options:",
+        "  -a, --all",
+        "  --rm / --no-rm",
+        "  -u, --user TEXT   [default: root]",
+        "  --count N         [default: 8]",
+        "  --way [in|out]",
+        "  -l, --label TEXT",
+        "  --as USER         word word word word word word word word word word word",
+        "                    word word word word word",
+        "  --json            Print the result as JSON, and nothing else.",
+        "  --no-progress     Draw nothing live: plain lines, as into a file.",
+        "  --debug           Show the traceback of an error.",
+        "  --help            Show this message.",
+    ]
+
+
+def test_a_page_of_help_without_the_options_of_plugins() -> None:
+    def plugins() -> Interface:
+        raise HostNotReady("they can't be found")
+
+    page = declared((), SPLIT, plugins, takes_options=True, dashes_split=True).page()
+    assert page.startswith("Usage: banger do [OPTIONS] [NAMES...] -- [COMMAND...]\n")
+    assert page.endswith("\n\nOptions of capabilities are not shown: they can't be found")
