@@ -20,12 +20,15 @@ rootfs-void: setup
 runtime-bundle: setup
 	scripts/runtime-bundle
 
+# One more than cores: tests with guests also wait.
+VM_PROCESSES = $(shell expr $$(nproc) + 1)
+
 test:
 	scripts/setup --dev
 	scripts/check
 	scripts/image
-	.venv/bin/pytest tests/unit tests/agent tests/host plugins
-	.venv/bin/pytest tests/vm --numprocesses auto --maxprocesses 4 --dist loadfile
+	.venv/bin/pytest tests/unit tests/agent tests/host plugins --numprocesses auto --maxprocesses 4 --dist worksteal
+	.venv/bin/pytest tests/vm --numprocesses $(VM_PROCESSES) --maxprocesses 4
 
 # The smoke test for a live host; ARGS="--nat" also tries the way out.
 verify: setup

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import socket
@@ -23,7 +24,10 @@ StartAgent = Callable[..., AgentClient]
 @pytest.fixture(scope="session")
 def agent_binary() -> Path:
     """The agent with AddressSanitizer and UBSan."""
-    subprocess.run(["make", "-s", "-C", str(SOURCE), "sanitized"], check=True)
+    with (SOURCE / "Makefile").open() as makefile:
+        # Another process of these tests may be at it.
+        fcntl.flock(makefile, fcntl.LOCK_EX)
+        subprocess.run(["make", "-s", "-C", str(SOURCE), "sanitized"], check=True)
     return SOURCE / "build" / "banger-agent-asan"
 
 

@@ -159,7 +159,7 @@ def test_includes_that_multiply_end_quickly(tmp_path: Path) -> None:
     assert any(str(STEPS_MAX) in problem or "16" in problem for problem in problems)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(trees)
 def test_any_tree_is_planned_or_told_of(tree: Statements) -> None:
     problems = Problems()

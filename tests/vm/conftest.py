@@ -13,10 +13,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from banger.host.paths import Paths
 from tests import private_network
@@ -28,6 +30,7 @@ private_network.enter()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEST_DEADLINE_S = 120
+WARM = {"BANGER_VM_WARM_SEEDS": "auto"}
 
 NewInstance = Callable[..., Instance]
 
@@ -53,36 +56,89 @@ def images(own_network_namespace: None) -> Path:
     return directory
 
 
-BOTH_WAYS = {"test_copy", "test_snapshots", "test_ssh"}
-"""Modules about what a guest does: all of it must be the same in one that began in a warm seed."""
+COLD = {
+    *("test_create", "test_file_systems", "test_host_not_ready", "test_images", "test_import"),
+    *("test_json", "test_plugins", "test_recipes", "test_repl", "test_tui", "test_void"),
+    *("test_warm", "test_warm_faults"),
+}
+"""Modules whose VMs are booted: of other images than the one there is a seed of, with a plugin that
+is asked early, on hosts that lack something, where what a guest writes while it boots is looked at,
+where the numbers of seeds would change between two looks, or with seeds that the tests themselves
+see to. `test_warm` has the like of what `test_create` is about."""
 
+BOTH_WAYS = {
+    *("test_console", "test_copy", "test_crash", "test_disk", "test_dns", "test_exec"),
+    *("test_faults", "test_firewall", "test_lifetime", "test_nat", "test_network", "test_pause"),
+    *("test_power", "test_snapshots", "test_ssh", "test_stats", "test_terminal", "test_work_disk"),
+}
+"""Modules about what a guest does: all of it must be the same in one that began in a warm seed.
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    module = metafunc.module.__name__.rpartition(".")[2]
-    if module in BOTH_WAYS and "instance" in metafunc.fixturenames:
-        metafunc.parametrize("instance", ["cold", "warm"], indirect=True, scope="session")
+The others are about the daemon, the host and the clients. Their VMs are warm, as most are that
+users make.
+"""
 
 
 @pytest.fixture(scope="session")
-def instance(images: Path, request: pytest.FixtureRequest) -> Iterator[Instance]:
-    """The installation that most tests share. They leave no VM in it but the shared ones.
+def way(request: pytest.FixtureRequest) -> str:
+    """How VMs begin that nobody says more of: ``cold``, booted, or ``warm``, in a seed."""
+    return str(request.param)
 
-    Its VMs are booted; in modules of `BOTH_WAYS` all tests run once more with warm ones.
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "way" in metafunc.fixturenames:
+        module = metafunc.module.__name__.rpartition(".")[2]
+        if module in BOTH_WAYS:
+            metafunc.parametrize("way", ["cold", "warm"], indirect=True, scope="session")
+        else:
+            only = "cold" if module in COLD else "warm"
+            hidden = [pytest.HIDDEN_PARAM]
+            metafunc.parametrize("way", [only], indirect=True, scope="session", ids=hidden)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First all that is cold, so that each process changes its shared instance only once."""
+
+    def is_warm(item: pytest.Item) -> bool:
+        callspec = getattr(item, "callspec", None)
+        return callspec is not None and callspec.params.get("way") == "warm"
+
+    items.sort(key=is_warm)
+
+
+class _ByFileAndWay(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands a process all tests of a file and a way, in the order in which they were collected.
+
+    xdist's own ``loadgroup`` finds no group under pytest 9.
     """
-    if getattr(request, "param", "cold") == "cold":
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        return f"{file} warm" if "[warm" in test else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False
+    return _ByFileAndWay(config, log)
+
+
+@pytest.fixture(scope="session")
+def instance(images: Path, way: str, request: pytest.FixtureRequest) -> Iterator[Instance]:
+    """The installation that most tests share. They leave no VM in it but the shared ones."""
+    if way == "cold":
         yield from _checked(Instance(images), "the shared instance")
-        return
-    source: Instance = request.getfixturevalue("warm_instance")
-    own = Instance(images, settings={"BANGER_VM_WARM_SEEDS": "auto"})
-    own.take_seeds_of(source)
-    yield from _checked(own, "the shared instance, warm")
+    else:
+        source: Instance = request.getfixturevalue("warm_instance")
+        own = Instance(images, settings=WARM)
+        own.take_seeds_of(source)
+        yield from _checked(own, "the shared instance, warm", warm=True)
 
 
 @pytest.fixture(scope="session")
 def warm_instance(images: Path) -> Iterator[Instance]:
     """One with a warm seed of the image, for VMs of the usual shape."""
-    own = Instance(images, network=True, settings={"BANGER_VM_WARM_SEEDS": "auto"})
-    checked = _checked(own, "the warm instance")
+    checked = _checked(Instance(images, network=True, settings=WARM), "the warm instance")
     instance = next(checked)
     instance.run("image", "warm", "debian", timeout=TEST_DEADLINE_S)
     yield instance
@@ -111,16 +167,40 @@ def ended_clients() -> Iterator[None]:
         instance.end_clients()
 
 
+@pytest.fixture(scope="session")
+def _seeds_from(way: str, request: pytest.FixtureRequest) -> Instance | None:
+    """Whose seeds a new instance gets."""
+    return request.getfixturevalue("warm_instance") if way == "warm" else None
+
+
 @pytest.fixture
-def new_instance(images: Path) -> Iterator[NewInstance]:
+def new_instance(images: Path, _seeds_from: Instance | None) -> Iterator[NewInstance]:
     """Makes installations with a network namespace of their own."""
+    with _making(images, _seeds_from) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def new_shared_instance(images: Path, _seeds_from: Instance | None) -> Iterator[NewInstance]:
+    """Makes such that all tests of a module use in turn."""
+    with _making(images, _seeds_from) as make:
+        yield make
+
+
+@contextmanager
+def _making(images: Path, source: Instance | None) -> Iterator[NewInstance]:
     with_checks: list[Generator[Instance, None, None]] = []
+    usual = {} if source is None else WARM
 
     def make(
         *, prefix: Sequence[str] = (), place: Path = Path("/tmp"), **settings: str
     ) -> Instance:
-        own = Instance(images, network=True, prefix=prefix, settings=settings, place=place)
-        checked = _checked(own, "an own instance")
+        chosen = {**usual, **settings}
+        own = Instance(images, network=True, prefix=prefix, settings=chosen, place=place)
+        if source is not None:
+            own.take_seeds_of(source)
+        warm = source is not None and "BANGER_VM_WARM_SEEDS" not in settings
+        checked = _checked(own, "an own instance", warm=warm)
         with_checks.append(checked)
         return next(checked)
 
@@ -129,14 +209,26 @@ def new_instance(images: Path) -> Iterator[NewInstance]:
         next(checked, None)
 
 
-def _checked(instance: Instance, what: str) -> Generator[Instance, None, None]:
-    """The instance; after its use it is emptied and must have left nothing."""
+def _checked(
+    instance: Instance, what: str, *, warm: bool = False
+) -> Generator[Instance, None, None]:
+    """The instance; after its use it is emptied and must have left nothing.
+
+    ``warm``: and if VMs were begun in it, one of them was in a seed.
+    """
     _live.append(instance)
     footprint = Footprint(instance)
     begun = time.monotonic()
     yield instance
     instance.end_clients()
     problems = _empty(instance)
+    begun_as = [
+        event["note"]
+        for event in instance.logged()
+        if event["type"] == "stage-finished" and event["stage"] == "seed"
+    ]
+    if warm and begun_as and not any(note.startswith("warm: ") for note in begun_as):
+        problems.append(f"no VM began in a seed: {begun_as}")
     leaks = footprint.leaks()
     problems += [f"left behind: {leak}" for leak in leaks]
     if instance.holders == {os.getpid()}:

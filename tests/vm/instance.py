@@ -21,6 +21,8 @@ import pytest
 from banger.client.connection import Connection
 from banger.host.paths import Paths
 from banger.kernel import wire
+from banger.kernel.errors import ConnectionLost
+from banger.model.requests.vms import ListVms, ShowVm
 from tests.documents import check_document
 
 COMMAND_DEADLINE_S = 60
@@ -187,14 +189,16 @@ class Instance:
         return view
 
     def state(self, name: str) -> str:
-        return str(self.show(name)["state"])
+        with self.connect() as connection:
+            return connection.call(ShowVm(name)).state.value
 
     def sh(self, name: str, script: str, *, code: int | None = 0, **options: Any) -> str:
         """Run a shell script in the guest; its stdout."""
         return self.run("vm", "exec", name, "--", "sh", "-c", script, code=code, **options).stdout
 
     def names(self) -> set[str]:
-        return {view["name"] for view in self.json("vm", "list")}
+        with self.connect() as connection:
+            return {view.name for view in connection.call(ListVms())}
 
     def record(self, name: str) -> Path:
         return self.paths.vms / name / "record.json"
@@ -208,8 +212,18 @@ class Instance:
 
     # --- the daemon ---
 
+    def logged(self) -> Iterator[dict[str, Any]]:
+        """The events in the log, oldest first."""
+        if self.paths.event_log.exists():
+            for line in self.paths.event_log.read_text().splitlines():
+                with contextlib.suppress(ValueError):  # a daemon was killed while it wrote this
+                    yield json.loads(line)
+
     def connect(self) -> Connection:
         """A connection for what the command line would not do."""
+        # Lost: by a daemon that was just killed.
+        with contextlib.suppress(OSError, ConnectionLost):
+            return Connection(self.paths.socket)
         self.run("daemon", "start")
         return Connection(self.paths.socket)
 

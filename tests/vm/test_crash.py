@@ -18,18 +18,12 @@ from tests.vm.instance import Instance, is_alive, wait_until
 NOTICED_S = 0.5
 
 
-@pytest.fixture(scope="module")
-def _victim(instance: Instance) -> Iterator[str]:
+@pytest.fixture
+def victim(instance: Instance) -> Iterator[str]:
+    """Made anew each time: one that was started again would not be as it began."""
     instance.create("victim")
     yield "victim"
     instance.run("vm", "delete", "victim")
-
-
-@pytest.fixture
-def victim(instance: Instance, _victim: str) -> str:
-    if instance.state(_victim) != "running":
-        instance.run("vm", "start", _victim)
-    return _victim
 
 
 def test_a_killed_vmm(instance: Instance, victim: str) -> None:

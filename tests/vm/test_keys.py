@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,13 @@ FILE = "/root/.ssh/authorized_keys"
 OF_A_USER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOfAUser own@laptop"
 
 
-@pytest.fixture
-def own(new_instance: NewInstance) -> Iterator[Instance]:
+@pytest.fixture(scope="module")
+def own(new_shared_instance: NewInstance) -> Instance:
     """An installation with a running VM, whose user has added a key."""
-    own = new_instance()
+    own = new_shared_instance()
     own.create("up")
     own.sh("up", f"echo '{OF_A_USER}' >> {FILE}")
-    yield own
+    return own
 
 
 def identity(own: Instance) -> Path:
@@ -95,6 +94,7 @@ def test_rotation(own: Instance, tmp_path: Path) -> None:
 
     own.run("vm", "start", "down")
     assert blobs(own, "down") == [blob(after["public_key"])]
+    own.run("vm", "delete", "down")
 
 
 @pytest.mark.parametrize(

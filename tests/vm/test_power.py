@@ -12,18 +12,15 @@ from tests.vm.instance import Instance, is_alive, wait_until
 BOOTED = "until [ -S /run/systemd/private ]; do sleep 0.2; done"
 
 
-@pytest.fixture(scope="module")
-def _power(instance: Instance) -> str:
-    instance.run("vm", "create", "--name", "power")
-    return "power"
-
-
 @pytest.fixture
-def power(instance: Instance, _power: str) -> str:
-    """A running VM that may be stopped."""
-    if instance.state(_power) != "running":
-        instance.run("vm", "start", _power)
-    return _power
+def power(instance: Instance, way: str) -> str:
+    """A running VM that may be stopped. A warm one is made anew: a started one is booted."""
+    name = "power"
+    if name in instance.names() and (way == "warm" or instance.state(name) != "running"):
+        instance.run("vm", "delete", name)
+    if name not in instance.names():
+        instance.create(name)
+    return name
 
 
 def test_a_file_survives_stop_and_start(instance: Instance, power: str) -> None:

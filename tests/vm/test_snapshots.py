@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 
@@ -95,6 +96,40 @@ def test_suspended_without_a_daemon(instance: Instance, parent: str) -> None:
     assert instance.show(parent)["pid"] != pid
     assert instance.sh(parent, INHERITED) == "work\nroot\nmemory\n1\n"
     assert instance.sh(parent, "cat /proc/sys/kernel/random/boot_id") == boot
+
+
+def test_a_fork_of_a_vm_that_stops(instance: Instance, parent: str) -> None:
+    before = layers(instance)
+    stopping = instance.start("vm", "stop", parent)
+    wait_until(lambda: instance.state(parent) != "running", 10, "the beginning of the stop")
+    error = instance.error("vm", "fork", parent, "late", code=4)
+    assert re.search(r"it is stopp(ing|ed) ", error), error
+    assert stopping.wait(60) == 0
+    assert layers(instance) == before
+    instance.run("vm", "start", parent)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_vm_that_ends_while_it_is_forked(instance: Instance, parent: str, end: str) -> None:
+    """The fork is there and works, or there is nothing of it and its client is told why."""
+    forking = instance.start("vm", "fork", parent, "late")
+    wait_until(lambda: bool([*instance.paths.forks.glob("*")]), 20, "the beginning of the fork")
+    if end == "stop":
+        instance.run("vm", "stop", "--force", parent, code=None)
+    else:
+        instance.tool("kill", "-9", str(instance.show(parent)["pid"]))
+    _, stderr = forking.communicate(timeout=60)
+    if forking.returncode == 0:
+        assert instance.sh("late", "hostname; cat /root/work") == "late\nwork\n"
+        instance.run("vm", "delete", "late")
+    else:
+        assert re.fullmatch(rb"banger: [^\n]+\n", stderr), stderr
+        assert b"internal error" not in stderr
+    assert "late" not in instance.names()
+    assert not [*instance.paths.forks.glob("*")]
+    if instance.state(parent) != "running":
+        instance.run("vm", "start", parent)
+    assert instance.sh(parent, "cat /root/work /etc/root") == "work\nroot\n"
 
 
 def test_a_daemon_killed_while_a_snapshot_is_made(instance: Instance, parent: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm.conftest import NewInstance
+from tests.vm.conftest import WARM, NewInstance
 from tests.vm.instance import Instance, wait_until
 
 CLONES = 20
@@ -61,10 +61,7 @@ def clones(warm: Instance) -> Iterator[list[str]]:
 def stages(instance: Instance, name: str) -> dict[str, str]:
     """The notes of the stages of the VM's creation."""
     notes: dict[str, str] = {}
-    event: dict[str, Any] = {}
-    for line in instance.paths.event_log.read_text().splitlines():
-        with contextlib.suppress(ValueError):  # a daemon was killed while it wrote this
-            event = json.loads(line)
+    for event in instance.logged():
         if event["type"] == "stage-finished" and event["vm"] == name:
             notes[event["stage"]] = event["note"]
     return notes
@@ -225,7 +222,7 @@ def test_a_seed_is_made_once_and_told_of(warm: Instance) -> None:
 def test_a_harmed_seed_costs_a_boot_and_no_more(
     new_instance: NewInstance, warm: Instance, harm: str
 ) -> None:
-    own = new_instance(BANGER_VM_WARM_SEEDS="auto")
+    own = new_instance(**WARM)
     own.take_seeds_of(warm)
     files = seed_directory(own)
     if harm == "truncated":
@@ -245,7 +242,7 @@ def test_a_state_that_qemu_does_not_take_costs_a_boot(
     new_instance: NewInstance, warm: Instance
 ) -> None:
     """As after a change of QEMU that its version does not show."""
-    own = new_instance(BANGER_VM_WARM_SEEDS="auto")
+    own = new_instance(**WARM)
     own.take_seeds_of(warm)
     files = seed_directory(own)
     state = own_copy(files / "state")
@@ -264,7 +261,7 @@ def test_a_state_that_qemu_does_not_take_costs_a_boot(
 
 
 def test_a_maker_that_was_killed_leaves_nothing(new_instance: NewInstance) -> None:
-    own = new_instance(BANGER_VM_WARM_SEEDS="auto")
+    own = new_instance(**WARM)
     own.run("daemon", "start")
     client = own.start("image", "warm", "debian")
     wait_until(lambda: bool(list(own.paths.seed_runtime.glob("*/qmp.sock"))), 20, "its VMM")
@@ -279,7 +276,7 @@ def test_a_maker_that_was_killed_leaves_nothing(new_instance: NewInstance) -> No
 
 
 def test_a_full_disk_makes_no_seed(new_instance: NewInstance) -> None:
-    own = new_instance(BANGER_VM_WARM_SEEDS="auto")
+    own = new_instance(**WARM)
     own.paths.seeds.mkdir(mode=0o700)
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "seeds", own.paths.seeds], check=True
