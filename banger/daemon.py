@@ -35,6 +35,7 @@ from banger.actors.plugin_services import PluginServices
 from banger.actors.seed_shelf import Shelf, seed_store
 from banger.actors.seeds import Seeds
 from banger.actors.services import Services
+from banger.actors.standby_pool import StandbyPool
 from banger.actors.tap_pool import Dismantle, GetNetwork, Holding, ListUnknown, TapPool
 from banger.api.backend import Backend
 from banger.api.dispatch import handle
@@ -49,6 +50,7 @@ from banger.doctor.context import DoctorContext
 from banger.host import assets
 from banger.host.image_files import image_store
 from banger.host.keys import InstallationKey
+from banger.host.memory_pressure import memory_pressure
 from banger.host.paths import Paths, make_private
 from banger.host.places import check_socket_path
 from banger.host.user import group_id
@@ -62,6 +64,7 @@ from banger.kernel.supervisor import Child, Supervisor
 from banger.model.requests.any import AnyRequest
 from banger.model.requests.exec import AnyFeed
 from banger.model.settings import Settings
+from banger.model.sizes import MIB
 from banger.model.vm import RECORD_MIGRATIONS, RECORD_VERSION, VmRecord
 from banger.settings import load_settings, parse_flags
 from banger.vmm.base import DriverContext
@@ -99,10 +102,15 @@ async def _run_daemon(
         migrations=RECORD_MIGRATIONS,
         key_of=lambda vm: vm.name,
     )
+    standby_store = RecordStore(paths.standby, VmRecord, version=RECORD_VERSION)
     images = image_store(paths.images)
 
     def vm_records() -> list[VmRecord]:
         return list(vms.load_all()[0].values())
+
+    def all_records() -> list[VmRecord]:
+        """With those of the VMs that are kept ready."""
+        return [*vm_records(), *standby_store.load_all()[0].values()]
 
     driver = load_driver(settings.text("vm.driver"), DriverContext(settings, paths))
     stop = trio.Event()
@@ -122,7 +130,7 @@ async def _run_daemon(
                 wanted_subnet=settings.text("network.subnet"),
                 subnet_file=paths.state / "subnet",
                 size=settings.number("tap_pool.size"),
-                holdings=lambda: [Holding(vm.id, vm.address) for vm in vm_records()],
+                holdings=lambda: [Holding(vm.id, vm.address) for vm in all_records()],
             ),
         )
         recovered = trio.Event()
@@ -158,7 +166,7 @@ async def _run_daemon(
         seeds = supervisor.start(
             "seeds",
             lambda: Seeds(
-                Shelf(seed_store(paths.seeds), vms=vm_records),
+                Shelf(seed_store(paths.seeds), vms=all_records),
                 driver,
                 paths,
                 bus,
@@ -166,11 +174,21 @@ async def _run_daemon(
                 enabled=settings.text("vm.warm_seeds") == "auto",
             ),
         )
+        standby = supervisor.start(
+            "standby",
+            lambda: StandbyPool(
+                services,
+                standby_store,
+                size=settings.number("standby.size"),
+                pressure=lambda: memory_pressure(settings.number("standby.reserve_mib") * MIB),
+            ),
+        )
         services = Services(
             store=vms,
             driver=driver,
             taps=taps.ref,
             seeds=seeds.ref,
+            standby=standby.ref,
             bus=bus,
             paths=paths,
             capabilities=registry,
@@ -189,6 +207,7 @@ async def _run_daemon(
             images=image_actor.ref,
             taps=taps.ref,
             seeds=seeds.ref,
+            standby=standby.ref,
             capabilities=registry,
             doctor=DoctorContext(
                 settings=settings,
@@ -200,6 +219,8 @@ async def _run_daemon(
                 firewall=firewall.ref,
                 registry=registry,
                 vms=vms,
+                standby=standby.ref,
+                standby_vms=standby_store,
             ),
             bus=bus,
             events=events,
@@ -219,6 +240,7 @@ async def _run_daemon(
             await _told_to_stop(backend.stop)
         # The VMs' actors first: from then on nothing asks for a TAP.
         await fleet.stop()
+        await standby.stop()
         await plugin_services.stop()
         with trio.move_on_after(DISMANTLE_DEADLINE_S):
             try:
@@ -340,6 +362,7 @@ def _make_directories(paths: Paths) -> None:
     make_private(paths.vm_runtime)
     make_private(paths.state)
     paths.vms.mkdir(exist_ok=True, mode=0o700)
+    paths.standby.mkdir(exist_ok=True, mode=0o700)
     paths.images.mkdir(parents=True, exist_ok=True, mode=0o755)
     paths.seeds.mkdir(exist_ok=True, mode=0o700)
 
@@ -406,7 +429,12 @@ def main() -> None:
             _start_logging(paths, level, foreground=not arguments.log_file)
             for remark in settings.remarks:
                 log.warning("%s", remark)
-            for directory in (paths.state, paths.identity.parent, *paths.vms.iterdir()):
+            for directory in (
+                paths.state,
+                paths.identity.parent,
+                *paths.vms.iterdir(),
+                *paths.standby.iterdir(),
+            ):
                 sweep_half_written(directory)
             agent = settings.text("guest.agent")
             assets.choose_agent(Path(agent) if agent else None)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,10 +13,10 @@ import trio
 
 from banger.actors.blocking import run_blocking
 from banger.actors.guest_start import AGENT_DEADLINE_S, GuestStart
-from banger.actors.layers import lay_overlay, layers_below
 from banger.actors.origin import Origin
-from banger.actors.seeds import DropSeed, FindSeed, Seed, WantSeed
+from banger.actors.seeds import DropSeed, FindSeed, FoundSeed, Seed, WantSeed
 from banger.actors.services import Services
+from banger.actors.standby import Standby, StandbyKind, WantStandby
 from banger.actors.tap_pool import (
     AcquireAddress,
     AcquireTap,
@@ -26,27 +24,26 @@ from banger.actors.tap_pool import (
     ReleaseTap,
     TapLease,
 )
+from banger.actors.vm_disks import WORK_SERIAL, VmDisks, new_sizes
 from banger.actors.vmm_watch import VmmWatch
-from banger.capabilities.guest import GuestBuilder
+from banger.capabilities.guest import GuestBuilder, GuestPlan
 from banger.capabilities.hooks import Hooks, Undo, undo_all
 from banger.capabilities.host import Vm
 from banger.host import qcow2
 from banger.host.image_files import ImageFiles, usable_files
-from banger.host.initramfs import write_initramfs
-from banger.host.seed_files import SeedFiles
-from banger.kernel.errors import BangerError, GuestError, HostNotReady
+from banger.host.initramfs import replace_config, write_initramfs
+from banger.kernel.errors import BangerError, GuestError, HostNotReady, TimedOut
 from banger.kernel.stages import Stage
 from banger.model.guest import GuestConfig
-from banger.model.machine import Card, DiskFormat, Drive
+from banger.model.machine import Card
 from banger.model.seed import TEMPLATE_MAC, SeedOrder
 from banger.model.vm import VmRecord
+from banger.model.warm_config import news, personal
 from banger.vmm.base import Machine, MachinePlan, Ram
 
 log = logging.getLogger(__name__)
 
-ROOT_SERIAL = "root"
-WORK_SERIAL = "work"
-ENTROPY_BYTES = 64
+WAKE_DEADLINE_S = 5.0
 
 
 class BringUp:
@@ -62,8 +59,10 @@ class BringUp:
         attend: Callable[[Machine], Awaitable[None]],
         vmm: VmmWatch,
         origin: Origin | None = None,
+        standby: Standby | None = None,
     ) -> None:
-        """``origin``: what the guest begins in, on the layers in the record.
+        """``origin``: what the guest begins in, on the layers in the record. ``standby``: what
+        the VM of this record has been so far.
 
         ``seen`` makes the VM as hooks see it; ``attend`` puts a launched machine under the
         watch of ``vmm``."""
@@ -72,34 +71,56 @@ class BringUp:
         self.guest = GuestStart(services.driver, self.runtime, vmm=vmm, attend=attend)
         self._hooks = hooks
         self._seen = seen
-        self._undo: list[Undo] = []
-        self._plan = GuestBuilder().build()
+        self.lease: TapLease | None = None
+        self.undo: list[Undo] = []
+        """What hooks have made."""
+        self.plan: GuestPlan = GuestBuilder().build()
         self._origin = origin
-        self._seed: Seed | None = None
+        self.seed: Seed | None = None
         """What the guest begins in; None: it is booted."""
+        self._standby = standby
+        if standby is not None:
+            self.seed, self.lease, self.undo = standby.seed, standby.lease, standby.undo
+            self.guest.take_over(standby.machine, standby.link)
+        self._nameless = False
         self._cold = False
         self._wanted: SeedOrder | None = None
         """What it could have begun in, had there been one."""
-        self.lease: TapLease | None = None
         self.notes: tuple[str, ...] = ()
         self._image = ImageFiles.of(services.paths.images / record.image_id)
 
     def create_stages(self, *, start: bool, cold: bool = False) -> list[Stage[None]]:
         """``cold``: the guest is booted, also where there is a seed."""
         self._cold = cold
-        stages: list[Stage[None]] = [
-            self._stage("admit", self._admit),
-            self._stage("record", self._write_intent, self._remove_record),
-            self._stage("address", self._take_address, self._return_address),
-        ]
+        admit, record = self._stage("admit", self._admit), self._record_stage()
+        address = self._address_stage()
         if self._origin is not None:
             disks = self._stage("root-disk", self._lay_on_layers)
-            return [*stages, disks, *self._host_stages(), *self._guest_stages()]
-        disk = self._stage("root-disk", self._make_root_disk)
+            return [admit, record, address, disks, *self._host_stages(), *self._guest_stages()]
         if not start:
-            return [*stages, disk]
-        seed = self._stage("seed", self._find_seed)
-        return [*stages, *self._host_stages(), seed, disk, *self._guest_stages()]
+            return [admit, record, address, self._disk_stage()]
+        return [
+            self._stage("standby", self._tell_standby, self._end_standby),
+            admit,
+            record,
+            address,
+            *self._host_stages(),
+            self._stage("seed", self._find_seed),
+            self._disk_stage(),
+            *self._guest_stages(),
+        ]
+
+    def standby_stages(self) -> list[Stage[None]]:
+        """For the pool: a guest that begins in a seed, and is told all but who it is to be."""
+        self._nameless = True
+        return [
+            self._record_stage(),
+            self._address_stage(),
+            *self._host_stages(),
+            self._stage("seed", self._find_seed),
+            self._disk_stage(),
+            *self._up_stages(),
+        ]
 
     def start_stages(self) -> list[Stage[None]]:
         """Its disk is no seed's any more, so the guest is booted, or goes on."""
@@ -119,6 +140,15 @@ class BringUp:
         disks = self._stage("root-disk", lay)
         return [admit, disks, *self._host_stages(), *self._guest_stages()]
 
+    def _record_stage(self) -> Stage[None]:
+        return self._stage("record", self._write_intent, self._remove_record)
+
+    def _address_stage(self) -> Stage[None]:
+        return self._stage("address", self._take_address, self._return_address)
+
+    def _disk_stage(self) -> Stage[None]:
+        return self._stage("root-disk", self._make_root_disk)
+
     def _host_stages(self) -> list[Stage[None]]:
         return [
             self._stage("tap", self._take_tap, self._return_tap),
@@ -126,13 +156,15 @@ class BringUp:
             self._stage("guest-config", self._write_guest_config, self._remove_guest_config),
         ]
 
-    def _guest_stages(self) -> list[Stage[None]]:
+    def _up_stages(self) -> list[Stage[None]]:
         return [
             self._stage("vmm", self._launch, self.guest.end),
             self._stage("agent", self._await_agent),
             self._stage("configure", self._configure),
-            self._stage("started", self._tell_started),
         ]
+
+    def _guest_stages(self) -> list[Stage[None]]:
+        return [*self._up_stages(), self._stage("started", self._tell_started)]
 
     @staticmethod
     def _stage(
@@ -158,9 +190,13 @@ class BringUp:
     def _vm(self) -> Vm:
         return self._seen(self.record, self.lease)
 
+    @property
+    def _disks(self) -> VmDisks:
+        return VmDisks(self._services.paths, self.directory, self._image, self.record)
+
     async def _admit(self) -> str:
         self._image = await self._usable_image()
-        for layer in self._layers:
+        for layer in self._disks.seed_layers:
             if not layer.exists():
                 raise HostNotReady(
                     f"the warm seed {self.record.seed} under the disk of VM "
@@ -177,85 +213,57 @@ class BringUp:
 
     async def _write_intent(self) -> str:
         await self.save()
+        if self._standby is not None:
+            # Only now: either of the two records leads to the VMM.
+            await run_blocking(self._standby.move_files, self.directory)
         return ""
 
     async def _remove_record(self) -> None:
+        await self._end_standby()
         await run_blocking(self._services.store.delete, self.record.name)
 
     async def _take_address(self) -> str:
         lease = await self._services.taps.ask(AcquireAddress(self.record.id))
-        # Saved at once: a pool that is built anew knows who has which address from the records.
-        await self.save(address=lease.address, mac=lease.mac)
+        if lease.address != self.record.address:
+            # Saved at once: a pool that is built anew knows who has which from the records.
+            await self.save(address=lease.address, mac=lease.mac)
         return lease.address
 
     async def _return_address(self) -> None:
         await self._services.taps.ask(ReleaseAddress(self.record.id))
 
     async def _make_root_disk(self) -> str:
-        path = root_disk(self.directory)
+        if self._standby is not None:
+            return "in use already"
         # Once more: from the record on the image can't be deleted, but until then it could.
         self._image = await self._usable_image()
-
-        def make() -> int:
-            size, layers = self.record.spec.disk_bytes, self._layers
-            below, kind = (layers[-1], "qcow2") if layers else (self._image.root, "raw")
-            qcow2.create_overlay(path, backing=str(below), backing_format=kind, virtual_size=size)
-            return path.stat().st_blocks * 512
-
-        allocated = await run_blocking(make)
+        allocated = await run_blocking(self._disks.make_root)
         return f"overlay, {allocated >> 10} KiB allocated"
 
     async def _lay_on_layers(self) -> str:
         """Make all disks of the VM, each on the topmost layer that has it."""
         self._image = await self._usable_image()
+        count = await run_blocking(self._disks.lay_on_layers)
+        return f"{count} overlays on {len(self.record.layers)} layers"
 
-        def lay() -> int:
-            tops: dict[str, Path] = {}
-            for layer in self.record.layers:
-                files = (self._services.paths.layers / layer).glob("*.qcow2")
-                tops |= {file.name: file for file in files}
-            for name, frozen in tops.items():
-                lay_overlay(self.directory / name, frozen)
-            return len(tops)
+    # --- a guest that stands ready ---
 
-        return f"{await run_blocking(lay)} overlays on {len(self.record.layers)} layers"
+    async def _tell_standby(self) -> str:
+        return "none is ready" if self._standby is None else self.record.short_id
 
-    def _drives(self) -> tuple[Drive, ...]:
-        """All of them, the root disk first."""
-        root = Drive(
-            ROOT_SERIAL,
-            root_disk(self.directory),
-            DiskFormat.OVERLAY,
-            base=self._image.root,
-            layers=(*self._layers, *self._frozen(root_disk(self.directory))),
-        )
-        others = [
-            msgspec.structs.replace(drive, layers=self._frozen(drive.path))
-            if drive.format is DiskFormat.OVERLAY
-            else drive
-            for drive in self._plan.drives
-        ]
-        if not self.record.seed_work:
-            return (root, *others)
-        files = SeedFiles.of(self._services.paths.seeds / self.record.seed)
-        others = [
-            msgspec.structs.replace(drive, base=files.work_base, layers=(files.work, *drive.layers))
-            if drive.serial == WORK_SERIAL
-            else drive
-            for drive in others
-        ]
-        return (root, *others)
+    async def _leave_standby(self) -> None:
+        """End it, and go on as a VM of its id and address that has not begun."""
+        await self.guest.end()
+        self._standby = self.seed = None
+        self.record = msgspec.structs.replace(self.record, seed="", seed_work=False, process=None)
 
-    def _frozen(self, disk: Path) -> tuple[Path, ...]:
-        """What lies between this disk and its base, or the seed's disk."""
-        return layers_below(self._services.paths, disk) if self.record.layers else ()
-
-    @property
-    def _layers(self) -> tuple[Path, ...]:
-        """What lies between the root disk and the image's."""
-        if not self.record.seed:
-            return ()
-        return (SeedFiles.of(self._services.paths.seeds / self.record.seed).root,)
+    async def _end_standby(self) -> None:
+        standby, self._standby = self._standby, None
+        if standby is not None:
+            await self._undo_hooks()
+            await self._return_tap()
+            await self._return_address()
+            await run_blocking(standby.forget)
 
     # --- what it has while it runs ---
 
@@ -265,26 +273,40 @@ class BringUp:
         return self.lease.tap
 
     async def _return_tap(self) -> None:
+        # A guest that stood ready has its VMM before its TAP.
+        await self.guest.end()
         await self._services.taps.ask(ReleaseTap(self.record.id))
 
     async def _prepare(self) -> str:
-        await self._hooks.prepare(self._vm, self.record.options, self._undo)
+        await self._hooks.prepare(self._vm, self.record.options, self.undo)
         return ""
 
     async def _undo_hooks(self) -> None:
-        await undo_all(self._undo)
+        await self.guest.end()
+        await undo_all(self.undo)
 
     async def _tell_started(self) -> str:
-        await self._hooks.started(self._vm, self.record.options, self._undo)
+        await self._hooks.started(self._vm, self.record.options, self.undo)
         if self._wanted is not None:
             await self._services.seeds.ask(WantSeed(self._wanted))
+        if self.seed is not None:
+            await self._services.standby.ask(WantStandby(StandbyKind.of(self.record)))
         return ""
 
     async def _write_guest_config(self) -> str:
-        self._plan = self._hooks.contribute(self._vm, self.record.options)
-        path, modules = initramfs(self.directory), self._image.modules
+        self.plan = self._hooks.contribute(self._vm, self.record.options)
+        path, modules, config = initramfs(self.directory), self._image.modules, self.plan.config
         # A guest that begins in a seed is told by its agent, but it may reboot.
-        size = await run_blocking(write_initramfs, path, modules, self._plan.config)
+        if self._standby is not None:
+            try:
+                await run_blocking(replace_config, path, config)
+            except HostNotReady as error:
+                await self._leave_standby()
+                return f"not of the one that was ready: {error}"
+            return "in the initramfs of the one that was ready"
+        size = await run_blocking(
+            lambda: write_initramfs(path, modules, config, area=self._nameless)
+        )
         return f"initramfs of {size >> 10} KiB"
 
     async def _remove_guest_config(self) -> None:
@@ -294,31 +316,48 @@ class BringUp:
 
     async def _find_seed(self) -> str:
         """Say whether the guest is booted or begins in a seed, and why."""
-        reason = self._why_cold()
-        if not reason:
-            plan, spec = self._plan, self.record.spec
-            order = SeedOrder(
-                image_id=self.record.image_id,
-                vcpus=spec.vcpus,
-                memory_mib=spec.memory_mib,
-                kernel_arguments=plan.kernel_arguments,
-                drives=tuple(drive.serial for drive in plan.drives),
-            )
-            found = await self._services.seeds.ask(FindSeed(order))
-            self._seed, reason = found.seed, found.reason
-            self._wanted = order if found.seed is None else None
-            if self._seed is not None and await run_blocking(self._has_less, self._seed):
-                self._seed, reason = None, "its work disk is smaller than the seed's"
-        if self._seed is None:
-            return f"cold: {reason}"
+        found = await self._seek_seed()
+        if self._standby is not None:
+            problem = self._why_not_standby(found)
+            if not problem:
+                return f"standby: {self._standby.seed.id}"
+            log.info("VM %s does not become the one that was ready: %s", self.record.name, problem)
+            await self._leave_standby()
+            await run_blocking(self._disks.make_work, self.plan.drives)
+            await self._write_guest_config()
+        if found.seed is None and self._nameless:
+            raise HostNotReady(f"it would have to be booted: {found.reason}")
+        if found.seed is None:
+            return f"cold: {found.reason}"
+        self.seed = found.seed
         # Saved before the VMM starts: from then on the seed's disk can't be removed.
-        self.record = msgspec.structs.replace(self.record, seed=self._seed.id)
-        await run_blocking(self._lay_work_disk, self._seed)
-        return f"warm: {self._seed.id}"
+        self.record = msgspec.structs.replace(
+            self.record, seed=found.seed.id, seed_work=bool(self.plan.drives)
+        )
+        await run_blocking(self._disks.make_work, self.plan.drives)
+        return f"warm: {found.seed.id}"
+
+    async def _seek_seed(self) -> FoundSeed:
+        reason = self._why_cold()
+        if reason:
+            return FoundSeed(None, reason)
+        plan, spec = self.plan, self.record.spec
+        order = SeedOrder(
+            image_id=self.record.image_id,
+            vcpus=spec.vcpus,
+            memory_mib=spec.memory_mib,
+            kernel_arguments=plan.kernel_arguments,
+            drives=tuple(drive.serial for drive in plan.drives),
+        )
+        found = await self._services.seeds.ask(FindSeed(order))
+        self._wanted = order if found.seed is None else None
+        if found.seed is not None and await run_blocking(self._has_less, found.seed):
+            return FoundSeed(None, "its work disk is smaller than the seed's")
+        return found
 
     def _why_cold(self) -> str:
         """What of this VM has to be there while the guest boots; "" when nothing has."""
-        plan = self._plan
+        plan = self.plan
         if self._cold:
             return "as was asked"
         if plan.early_files:
@@ -328,16 +367,26 @@ class BringUp:
         others = [drive.serial for drive in plan.drives if drive.serial != WORK_SERIAL]
         return f"it has a disk {others[0]!r}" if others else ""
 
+    def _why_not_standby(self, found: FoundSeed) -> str:
+        """Why the guest that stands ready can't be this VM; "" when it can."""
+        assert self._standby is not None
+        if found.seed is None:
+            return found.reason
+        if found.seed.id != self._standby.seed.id:
+            return "there is a newer seed"
+        if news(self.plan.config, self._standby.told) is None:
+            return "it was told what this VM must not know"
+        return ""
+
     async def _fall_back(self, problem: Exception, *, drop: bool) -> str:
         """The seed was of no use: end what began in it, and boot the guest."""
-        assert self._seed is not None
-        seed, self._seed = self._seed, None
+        assert self.seed is not None
+        seed, self.seed, self._standby = self.seed, None, None
         reason = str(problem) or "the guest did not answer"
         log.warning("VM %s is booted, not begun in %s: %s", self.record.name, seed.id, reason)
         await self.guest.end()
-        self.record = msgspec.structs.replace(self.record, seed="")
-        await run_blocking(self._lay_work_disk, None)
-        await run_blocking(root_disk(self.directory).unlink)
+        self.record = msgspec.structs.replace(self.record, seed="", seed_work=False)
+        await run_blocking(self._disks.make_work, self.plan.drives)
         await self._make_root_disk()
         # With no record that names it, the seed is removed with its disks.
         await self.save(process=None)
@@ -348,29 +397,29 @@ class BringUp:
 
     def _has_less(self, seed: Seed) -> bool:
         """The guest in the seed knows a disk of a size, which can grow and not shrink."""
-        sizes = (qcow2.read_header(drive.path).virtual_size for drive in self._plan.drives)
+        sizes = (qcow2.read_header(drive.path).virtual_size for drive in self.plan.drives)
         return any(size < seed.work_bytes for size in sizes)
-
-    def _lay_work_disk(self, seed: Seed | None) -> None:
-        """Make it anew: over the seed's, which the guest has mounted, or over the image's."""
-        for drive in self._plan.drives:
-            size = qcow2.read_header(drive.path).virtual_size
-            below, kind = (drive.base, "raw") if seed is None else (seed.files.work, "qcow2")
-            drive.path.unlink()
-            qcow2.create_overlay(
-                drive.path, backing=str(below), backing_format=kind, virtual_size=size
-            )
-            self.record = msgspec.structs.replace(self.record, seed_work=seed is not None)
 
     # --- the VMM and its guest ---
 
     async def _launch(self) -> str:
         try:
+            if self._standby is not None:
+                return await self._wake()
             return await self._launch_guest()
         except BangerError as error:
-            if self._seed is None:
+            if self.seed is None or self._nameless:
                 raise
-            return await self._fall_back(error, drop=True)
+            return await self._fall_back(error, drop=self._standby is None)
+
+    async def _wake(self) -> str:
+        """Let the guest that stands ready go on."""
+        with trio.move_on_after(WAKE_DEADLINE_S):
+            await self.guest.attend(untouched=False)
+            await self.guest.resume({})
+            assert self.record.process is not None
+            return f"pid {self.record.process.pid}"
+        raise TimedOut(f"its VMM did not answer within {WAKE_DEADLINE_S:.0f} s")
 
     async def _launch_guest(self) -> str:
         # Recorded before and after: a daemon killed in between finds the VMM by its id.
@@ -378,11 +427,11 @@ class BringUp:
         plan = self._machine_plan()
         machine = await self.guest.launch(plan)
         await self.save(process=machine.identity)
-        await self.guest.attend(untouched=self._seed is not None)
+        await self.guest.attend(untouched=self.seed is not None)
         if plan.state is not None:
             # Written first: what goes on can't begin there once more, its disks will differ.
             await self.save(suspended=None)
-            await self.guest.resume(await run_blocking(_sizes, plan))
+            await self.guest.resume(await run_blocking(new_sizes, plan))
         return f"{machine.accelerator}, pid {machine.identity.pid}"
 
     def _machine_plan(self) -> MachinePlan:
@@ -395,9 +444,9 @@ class BringUp:
             memory_mib=spec.memory_mib,
             kernel=self._image.kernel,
             initramfs=initramfs(self.directory),
-            kernel_arguments=self._plan.kernel_arguments,
-            drives=self._drives(),
-            cards=(Card(self.lease.tap, self.record.mac), *self._plan.cards),
+            kernel_arguments=self.plan.kernel_arguments,
+            drives=self._disks.drives(self.plan.drives),
+            cards=(Card(self.lease.tap, self.record.mac), *self.plan.cards),
             runtime=self.runtime,
             log=self.directory / "vmm.log",
             **self._beginning(),
@@ -409,65 +458,48 @@ class BringUp:
             fittings = msgspec.structs.asdict(self._origin.fittings)
             ram = self._origin.ram and Ram(self._origin.ram, shared=False)
             return {"state": self._origin.state, "ram": ram, **fittings}
-        if self._seed is None:
+        if self.seed is None:
             return {}
-        ram = Ram(self._seed.ram, shared=False)
-        return {"ram": ram, "state": self._seed.files.state, "balloon": False}
+        ram = Ram(self.seed.ram, shared=False)
+        return {"ram": ram, "state": self.seed.files.state, "balloon": False}
 
     async def _await_agent(self) -> str:
-        if self._seed is None:
+        if self.seed is None:
             return await self.guest.answers(AGENT_DEADLINE_S)
         # It answers when it is configured: to be asked something else before takes it 50 ms.
         return "up in its seed"
 
     async def _configure(self) -> str:
-        if self._origin is not None:
-            self.notes = await self.guest.configure(self._warm_config(self._origin.mac))
-            return "; ".join(self.notes)
-        if self._seed is None:
+        if self._origin is None and self.seed is None:
             self.notes = await self.guest.check_configured()
             return "; ".join(self.notes)
         try:
-            self.notes = await self.guest.configure(self._warm_config(TEMPLATE_MAC))
+            self.notes = await self.guest.configure(self._warm_config())
             return "; ".join(self.notes)
         except (BangerError, trio.TooSlowError) as error:
+            if self.seed is None or self._nameless:
+                raise
             # What the guest could not apply is not the seed's fault, most likely.
-            note = await self._fall_back(error, drop=not isinstance(error, GuestError))
+            drop = self._standby is None and not isinstance(error, GuestError)
+            note = await self._fall_back(error, drop=drop)
         await self.guest.answers(AGENT_DEADLINE_S)
         self.notes = await self.guest.check_configured()
         return "; ".join([note, *self.notes])
 
-    def _warm_config(self, mac_before: str) -> GuestConfig:
-        """The cold one, and what a boot would have brought that no two VMs may share."""
-        config, mac = self._plan.config, self.record.mac
-        interfaces = [
-            msgspec.structs.replace(card, template_mac=mac_before) if card.mac == mac else card
-            for card in config.interfaces
-        ]
-        return msgspec.structs.replace(
+    def _warm_config(self) -> GuestConfig:
+        config, origin = self.plan.config, self._origin
+        same = origin is not None and origin.same
+        if self._standby is not None:
+            new, same = news(config, self._standby.told), True
+            assert new is not None  # or it would have been left
+            config = new
+        return personal(
             config,
-            interfaces=interfaces,
-            entropy=os.urandom(ENTROPY_BYTES),
-            boot_id="" if self._origin and self._origin.same else str(uuid.uuid4()),
-            unix_ns=time.time_ns(),
+            mac=self.record.mac,
+            mac_before=TEMPLATE_MAC if origin is None else origin.mac,
+            boot_id="" if same else str(uuid.uuid4()),
         )
-
-
-def root_disk(directory: Path) -> Path:
-    return directory / "root.qcow2"
 
 
 def initramfs(directory: Path) -> Path:
     return directory / "initramfs"
-
-
-def _sizes(plan: MachinePlan) -> dict[str, int]:
-    """In bytes by their serials, of the disks that are not as large as what they lie on. To tell a
-    guest the size that it knows keeps it busy for a while: each time its udev looks at the disk."""
-    sizes = {}
-    for drive in plan.drives:
-        if drive.format is DiskFormat.OVERLAY:
-            size = qcow2.read_header(drive.path).virtual_size
-            if not drive.layers or qcow2.read_header(drive.layers[-1]).virtual_size != size:
-                sizes[drive.serial] = size
-    return sizes

@@ -50,6 +50,10 @@ class GuestStart:
         self._vmm = vmm
         self._attend = attend
 
+    def take_over(self, machine: Machine, link: AgentLink) -> None:
+        """Go on with a machine that runs already, and is watched by nobody."""
+        self.machine, self.link = machine, link
+
     async def launch(self, plan: MachinePlan) -> Machine:
         self.machine = await self._driver.launch(plan)
         return self.machine
@@ -61,15 +65,19 @@ class GuestStart:
         except Exception as error:
             # The watch's nursery wraps what it raises.
             raise sole_declared_error(error) or error from None
-        self.link = AgentLink(
-            self._launched.dial, self._driver.traits.agent_channels, untouched=untouched
-        )
+        if self.link is None:
+            self.link = AgentLink(
+                self._launched.dial, self._driver.traits.agent_channels, untouched=untouched
+            )
 
     async def resume(self, sizes: Mapping[str, int]) -> None:
         """Let a guest that begins in a saved state go on, with disks of these sizes in bytes."""
         for serial, size in sizes.items():
             await self._launched.resize_disk(serial, size)
         await self._launched.resume()
+
+    async def pause(self) -> None:
+        await self._launched.pause()
 
     async def answers(self, deadline_s: float) -> str:
         """The first request waits in the guest's port until the agent opens it: no polling."""

@@ -22,6 +22,7 @@ class Services:
     driver: Vmm
     taps: Ref
     seeds: Ref
+    standby: Ref
     bus: Bus
     paths: Paths
     capabilities: Registry

@@ -8,8 +8,8 @@ import msgspec
 import trio
 
 from banger.actors.blocking import run_blocking
-from banger.actors.bring_up import root_disk
 from banger.actors.services import Services
+from banger.actors.vm_disks import root_disk
 from banger.actors.vm_requests import Change
 from banger.actors.vm_runtime import HAS_VMM, Runtime
 from banger.actors.vm_standing import Standing

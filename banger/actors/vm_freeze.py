@@ -10,10 +10,10 @@ from pathlib import Path
 import trio
 
 from banger.actors.blocking import run_blocking
-from banger.actors.bring_up import ROOT_SERIAL, root_disk
 from banger.actors.layers import LAYERS_MAX, freeze_disks
 from banger.actors.services import Services
 from banger.actors.snapshot_store import MAKING, state_file
+from banger.actors.vm_disks import ROOT_SERIAL, root_disk
 from banger.actors.vm_requests import Frozen
 from banger.actors.vm_runtime import Runtime
 from banger.actors.vm_standing import Standing

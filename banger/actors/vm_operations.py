@@ -5,6 +5,7 @@ One at a time: the state that the VM's actor has entered keeps others out.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from banger.actors.bring_up import BringUp
 from banger.actors.origin import Origin
 from banger.actors.services import Services
 from banger.actors.shut_down import shut_down
+from banger.actors.standby import Standby, StandbyKind, TakeStandby
 from banger.actors.vm_freeze import freeze
 from banger.actors.vm_pause import let_go_on
 from banger.actors.vm_requests import Create, Frozen, Restore
@@ -23,13 +25,15 @@ from banger.actors.vm_standing import Standing
 from banger.actors.vm_suspend import forget_memory, origin, remove_memory
 from banger.guest.link import AgentLink
 from banger.kernel.actor import Envelope, cancelled_when_abandoned
-from banger.kernel.errors import VmmError
+from banger.kernel.errors import BangerError, VmmError
 from banger.kernel.message import Fault
 from banger.kernel.stages import Stage, StageTiming, run_stages, undo_stages
 from banger.kernel.store import RecordStore
 from banger.model.events import StageFinished, StageStarted
 from banger.model.snapshot import SnapshotRecord
 from banger.model.vm import VmState
+
+log = logging.getLogger(__name__)
 
 
 class Operations:
@@ -48,12 +52,29 @@ class Operations:
         return self._coming_up.guest.link if self._coming_up else self._runtime.link
 
     async def create(self, request: Create, envelope: Envelope[Any]) -> None:
-        bring_up = self._bring_up(request.origin)
-        stages = bring_up.create_stages(start=request.start, cold=request.cold)
         state = VmState.RUNNING if request.start else VmState.STOPPED
         async with cancelled_when_abandoned(envelope):
             await self._services.recovered.wait()
+            bring_up = self._bring_up(request.origin, await self._take_standby(request))
+            stages = bring_up.create_stages(start=request.start, cold=request.cold)
             await self._run_stages("create", bring_up, stages, state, request.fault)
+
+    async def _take_standby(self, request: Create) -> Standby | None:
+        """Become one that stands ready. Then its end is the business of whoever called."""
+        if not request.start or request.cold or request.origin is not None:
+            return None
+        kind = StandbyKind.of(self._standing.record)
+        try:
+            # It answers at once; what it gives must not be lost on the way.
+            with trio.CancelScope(shield=True):
+                standby = await self._services.standby.ask(TakeStandby(kind))
+        except BangerError as error:
+            log.warning("VM %s: no standby VM: %s", self._standing.name, error)
+            return None
+        if standby is not None:
+            # Before any hook hears of the VM: it has another id from now on.
+            self._standing.record = standby.become(self._standing.record)
+        return standby
 
     async def start(self, fault: Fault | None, before: VmState, envelope: Envelope[Any]) -> None:
         try:
@@ -149,7 +170,7 @@ class Operations:
             await self._standing.note(state=VmState.DELETING)
         await self._runtime.remove()
 
-    def _bring_up(self, origin: Origin | None = None) -> BringUp:
+    def _bring_up(self, origin: Origin | None = None, standby: Standby | None = None) -> BringUp:
         self._runtime.vmm.expect()
         self._coming_up = BringUp(
             self._services,
@@ -159,6 +180,7 @@ class Operations:
             attend=self._runtime.watch,
             vmm=self._runtime.vmm,
             origin=origin,
+            standby=standby,
         )
         return self._coming_up
 

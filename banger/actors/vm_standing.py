@@ -11,6 +11,7 @@ import trio
 from banger.actors.blocking import run_blocking
 from banger.actors.services import Services
 from banger.actors.tap_pool import LEASED_PREFIX, TapLease
+from banger.actors.vm_seen import seen_by_hooks
 from banger.capabilities.host import Vm
 from banger.kernel.errors import HostNotReady
 from banger.kernel.message import Event
@@ -58,18 +59,8 @@ class Standing:
         return msgspec.structs.replace(self.seen, tap=LEASED_PREFIX + self.record.short_id)
 
     def seen_as(self, record: VmRecord, lease: TapLease | None) -> Vm:
-        return Vm(
-            id=record.id,
-            name=record.name,
-            image=record.spec.image,
-            state=self.state,
-            labels=record.labels,
-            directory=self.directory,
-            address=record.address,
-            mac=record.mac,
-            tap=lease.tap if lease else "",
-            network=lease.network if lease else None,
-            image_directory=self._services.paths.images / record.image_id,
+        return seen_by_hooks(
+            record, lease, state=self.state, directory=self.directory, paths=self._services.paths
         )
 
     def enter(self, state: VmState, reason: str = "") -> None:

@@ -32,6 +32,7 @@ class Backend:
     images: Ref
     taps: Ref
     seeds: Ref
+    standby: Ref
     capabilities: Registry
     doctor: DoctorContext
     bus: Bus

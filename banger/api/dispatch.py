@@ -47,7 +47,7 @@ from banger.model.requests.images import (
 from banger.model.requests.keys import RotateKey, ShowKey
 from banger.model.requests.plugins import GetInterface, ListPlugins, RunPluginCommand
 from banger.model.requests.runs import RunVm
-from banger.model.requests.seeds import MeasureFloor, WarmImage
+from banger.model.requests.seeds import AwaitStandby, MeasureFloor, WarmImage
 from banger.model.requests.snapshots import (
     CreateSnapshot,
     DeleteSnapshot,
@@ -117,6 +117,7 @@ HANDLERS: dict[type, Callable[[Backend, Any, CallContext], Awaitable[object]]] =
     ChooseDefaultImage: images.choose_default,
     WarmImage: seeds.warm,
     MeasureFloor: seeds.measure,
+    AwaitStandby: seeds.await_standby,
     PruneImages: images.prune,
     ExportImage: images.export,
 }

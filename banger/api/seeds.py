@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from banger.actors import seeds
+from banger.actors import seeds, standby
 from banger.actors.blocking import run_blocking
 from banger.actors.images import FindImage
 from banger.api.backend import Backend
@@ -34,6 +34,12 @@ async def measure(
 ) -> SeedFloor:
     image: ImageRecord = await backend.images.ask(FindImage(request.name))
     return await backend.seeds.ask(seeds.MeasureSeed(await _order(backend, image, None, None)))
+
+
+async def await_standby(
+    backend: Backend, request: requests.AwaitStandby, context: CallContext
+) -> int:
+    return await backend.standby.ask(standby.AwaitStandby())
 
 
 async def _order(

@@ -45,6 +45,11 @@ class Capability(Generic[O]):
     late_files: ClassVar[bool] = False
     """The files it contributes may be laid down when the guest's init has come up already. False:
     something reads them while the guest boots, so that a VM that gets any is always booted."""
+    nameless: ClassVar[bool] = False
+    """`prepare` and `contribute` need of a VM its id, address, TAP and directory. Then they are
+    called for VMs that are kept ready, too, with the default options, and once more with the VM's
+    own name and options when it has become somebody's; if it does not, what `prepare` has made is
+    undone. Such a VM is in no list."""
     deadline_s: ClassVar[float] = 10.0
     """For each hook. Commands (`banger.capabilities.command`) have none."""
 

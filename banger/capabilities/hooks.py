@@ -31,9 +31,18 @@ _Call = Callable[[AnyCapability, Options, Step], Awaitable[None]]
 class Hooks:
     """The hooks around one VM's life. ``tell`` is told of progress and must not block."""
 
-    def __init__(self, registry: Registry, tell: Tell) -> None:
+    def __init__(self, registry: Registry, tell: Tell, *, nameless: bool = False) -> None:
+        """``nameless``: the VM has no name yet; those that need one are left out."""
         self._registry = registry
         self._tell = tell
+        self._nameless = nameless
+
+    def _active(self) -> dict[str, AnyCapability]:
+        return {
+            name: capability
+            for name, capability in self._registry.active.items()
+            if capability.nameless or not self._nameless
+        }
 
     # --- these refuse and fail: what they raise is a `BangerError` ---
 
@@ -59,7 +68,7 @@ class Hooks:
 
     def contribute(self, vm: Vm, options: Given) -> GuestPlan:
         builder = GuestBuilder()
-        for name, capability in list(self._registry.active.items()):
+        for name, capability in self._active().items():
             own = self._registry.options(name, options)
 
             def work(capability: AnyCapability = capability, own: Options = own) -> None:
@@ -100,7 +109,7 @@ class Hooks:
         backwards: bool = False,
         must_go_on: bool = False,
     ) -> None:
-        active = {n: c for n, c in self._registry.active.items() if overrides(type(c), hook)}
+        active = {n: c for n, c in self._active().items() if overrides(type(c), hook)}
         before = {name: set(c.after) & active.keys() for name, c in active.items()}
         if backwards:
             before = {n: {m for m, others in before.items() if n in others} for n in active}

@@ -26,6 +26,14 @@ class DoctorContext:
     firewall: Ref
     registry: Registry
     vms: RecordStore[VmRecord]
+    standby: Ref
+    standby_vms: RecordStore[VmRecord]
+    """Of the pool of VMs that are kept ready."""
+
+    @property
+    def stores(self) -> tuple[RecordStore[VmRecord], ...]:
+        """The records of all that has a VMM, or may have one."""
+        return self.vms, self.standby_vms
 
     def image_files(self, image: ImageRecord) -> ImageFiles:
         return ImageFiles.of(self.paths.images / image.id, image.registered)

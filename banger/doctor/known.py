@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from banger.actors.fleet import ListVms
 from banger.kernel.actor import Ref
+from banger.kernel.errors import CorruptRecord
 from banger.kernel.store import RecordStore
 from banger.model.vm import VmRecord, VmState
 
@@ -44,11 +45,11 @@ class Known(msgspec.Struct, frozen=True):
         return not self.quarantined
 
 
-def seen_between(store: RecordStore[VmRecord], look: Callable[[], T]) -> tuple[Known, T]:
+def seen_between(stores: Sequence[RecordStore[VmRecord]], look: Callable[[], T]) -> tuple[Known, T]:
     """Read the records, look at the machine, read the records again. Blocks."""
-    before, quarantined_before = store.load_all()
+    before, quarantined_before = _load(stores)
     seen = look()
-    after, quarantined_after = store.load_all()
+    after, quarantined_after = _load(stores)
     names = {record.id: name for name, record in (before | after).items()}
     idle = [
         {record.id for record in records.values() if record.state in _WITHOUT_VMM}
@@ -56,6 +57,18 @@ def seen_between(store: RecordStore[VmRecord], look: Callable[[], T]) -> tuple[K
     ]
     quarantined = frozenset(quarantined_before.keys() & quarantined_after.keys())
     return Known(names, frozenset(idle[0] & idle[1]), quarantined), seen
+
+
+def _load(
+    stores: Sequence[RecordStore[VmRecord]],
+) -> tuple[dict[str, VmRecord], dict[str, CorruptRecord]]:
+    records: dict[str, VmRecord] = {}
+    quarantined: dict[str, CorruptRecord] = {}
+    for store in stores:
+        found, unreadable = store.load_all()
+        records |= found
+        quarantined |= unreadable
+    return records, quarantined
 
 
 async def coming_and_going(fleet: Ref) -> set[str]:

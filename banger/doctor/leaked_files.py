@@ -44,7 +44,7 @@ def _runtime(context: DoctorContext) -> tuple[Known, tuple[list[Path], set[str]]
         directories = _entries(paths.vm_runtime)
         return directories, {short for seen in scan(paths) for short in seen.runtimes}
 
-    return seen_between(context.vms, look)
+    return seen_between(context.stores, look)
 
 
 def _look_at_sockets(check: Check, context: DoctorContext) -> Sequence[Finding]:
@@ -85,7 +85,7 @@ def leaked_directories_check(context: DoctorContext) -> Check:
         return await in_thread(lambda: [*filter(Path.exists, left), *_abandoned(context.paths)])
 
     async def without_record() -> list[Path]:
-        known, _ = await in_thread(lambda: seen_between(store, lambda: None))
+        known, _ = await in_thread(lambda: seen_between((store,), lambda: None))
         coming = await coming_and_going(context.fleet)
         directories = [store.directory(name) for name in sorted(known.quarantined - coming)]
         return await in_thread(lambda: [path for path in directories if _lacks_record(path)])

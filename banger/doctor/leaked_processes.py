@@ -27,7 +27,7 @@ def leaked_processes_check(context: DoctorContext) -> Check:
 
 
 def _look(check: Check, context: DoctorContext) -> Sequence[Finding]:
-    known, seen = seen_between(context.vms, lambda: scan(context.paths))
+    known, seen = seen_between(context.stores, lambda: scan(context.paths))
     found = []
     for one in seen:
         problem = _problem(one, known)
@@ -41,7 +41,7 @@ def _look(check: Check, context: DoctorContext) -> Sequence[Finding]:
 
 
 def _fix(context: DoctorContext) -> str:
-    known, seen = seen_between(context.vms, lambda: scan(context.paths))
+    known, seen = seen_between(context.stores, lambda: scan(context.paths))
     ended = [
         f"ended process {one.identity.pid}"
         for one in seen

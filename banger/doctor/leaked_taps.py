@@ -29,7 +29,7 @@ def leaked_taps_check(context: DoctorContext) -> Check:
 
 def _seen(context: DoctorContext) -> tuple[Known, list[Tap]]:
     return seen_between(
-        context.vms, lambda: netlink.list_taps(context.settings.text("network.bridge"))
+        context.stores, lambda: netlink.list_taps(context.settings.text("network.bridge"))
     )
 
 
@@ -108,9 +108,9 @@ def leaked_pins_check(context: DoctorContext) -> Check:
 
     async def look() -> tuple[Known, Sequence[Pin]]:
         # Pins are put after the record and go before it: so they are asked for in between.
-        before, _ = await in_thread(lambda: seen_between(context.vms, lambda: None))
+        before, _ = await in_thread(lambda: seen_between(context.stores, lambda: None))
         report = await context.firewall.ask(DescribeFirewall())
-        after, _ = await in_thread(lambda: seen_between(context.vms, lambda: None))
+        after, _ = await in_thread(lambda: seen_between(context.stores, lambda: None))
         known = Known(before.names | after.names, before.idle & after.idle, after.quarantined)
         return known, report.pins
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from banger.actors.fleet import ListVms
+from banger.actors.standby import ListStandby
 from banger.capabilities.check import Check
 from banger.doctor.context import DoctorContext
 from banger.doctor.looking import in_thread
+from banger.host.memory_pressure import kib
+from banger.host.process_usage import read_usage
 from banger.model.finding import Finding
-from banger.model.sizes import KIB, MIB, show_size
-from banger.model.vm import VmView
+from banger.model.sizes import MIB, show_size
+from banger.model.vm import VmRecord, VmView
 
 PROC = Path("/proc")
 
@@ -21,18 +23,21 @@ PROC = Path("/proc")
 def memory_check(context: DoctorContext) -> Check:
     async def run() -> Sequence[Finding]:
         views = [view for view in await context.fleet.ask(ListVms()) if view.pid is not None]
-        return await in_thread(lambda: _look(check, views))
+        ready = await context.standby.ask(ListStandby())
+        return await in_thread(lambda: _look(check, views, ready))
 
     check = Check("memory", run)
     return check
 
 
-def _look(check: Check, running: Sequence[VmView]) -> Sequence[Finding]:
+def _look(check: Check, running: Sequence[VmView], ready: Sequence[VmRecord]) -> Sequence[Finding]:
     facts = (PROC / "meminfo").read_text()
-    total, available = _kib(facts, "MemTotal"), _kib(facts, "MemAvailable")
+    total, available = kib(facts, "MemTotal"), kib(facts, "MemAvailable")
     promised = sum(view.memory_mib for view in running) * MIB
     to_come = sum(max(0, view.memory_mib * MIB - _resident(view.pid)) for view in running)
     vms = f"{len(running)} running VMs with {show_size(promised)}" if running else "no VM runs"
+    if ready:
+        vms += f", {len(ready)} standby VMs with {show_size(sum(map(_private, ready)))}"
     host = f"{show_size(available)} of {show_size(total)} available"
     if to_come > available:
         return [
@@ -44,9 +49,10 @@ def _look(check: Check, running: Sequence[VmView]) -> Sequence[Finding]:
     return [check.ok(f"{host}; {vms}")]
 
 
-def _kib(facts: str, name: str) -> int:
-    found = re.search(rf"^{name}:\s*(\d+) kB$", facts, re.MULTILINE)
-    return int(found[1]) * KIB if found else 0
+def _private(record: VmRecord) -> int:
+    """What the host would have back without it, in bytes; 0 when it is gone."""
+    usage = None if record.process is None else read_usage(record.process)
+    return 0 if usage is None else usage.private_bytes
 
 
 def _resident(pid: int | None) -> int:

@@ -55,6 +55,11 @@ class Paths(msgspec.Struct, frozen=True):
         return self.state / "vms"
 
     @property
+    def standby(self) -> Path:
+        """Of VMs that are kept ready. Beside the VMs': their files are moved there."""
+        return self.state / "standby"
+
+    @property
     def layers(self) -> Path:
         """Frozen disks of VMs, below those that go on."""
         return self.state / "layers"

@@ -30,17 +30,29 @@ def read_usage(identity: ProcessIdentity) -> VmmUsage | None:
     # Compared afterwards, so what was read can't be of a later process with its pid.
     if process.identify(identity.pid) != identity:
         return None
-    # The command's name, field 2, may hold spaces and parentheses.
-    fields = stat[stat.rindex(")") + 1 :].split()
-    ticks = int(fields[_USER_TIME - _AFTER_NAME]) + int(fields[_SYSTEM_TIME - _AFTER_NAME])
     return VmmUsage(
         pid=identity.pid,
-        cpu_s=ticks / os.sysconf("SC_CLK_TCK"),
+        cpu_s=_cpu_seconds(stat),
         resident_bytes=sizes["Rss"],
         pss_bytes=sizes["Pss"],
         private_bytes=sizes["Private_Clean"] + sizes["Private_Dirty"],
         shared_bytes=sizes["Shared_Clean"] + sizes["Shared_Dirty"],
     )
+
+
+def cpu_seconds(identity: ProcessIdentity) -> float:
+    """What it has used of CPU; 0 when it has gone."""
+    try:
+        return _cpu_seconds(Path("/proc", str(identity.pid), "stat").read_text(errors="replace"))
+    except OSError:
+        return 0.0
+
+
+def _cpu_seconds(stat: str) -> float:
+    # The command's name, field 2, may hold spaces and parentheses.
+    fields = stat[stat.rindex(")") + 1 :].split()
+    ticks = int(fields[_USER_TIME - _AFTER_NAME]) + int(fields[_SYSTEM_TIME - _AFTER_NAME])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _sizes(rollup: str) -> dict[str, int]:

@@ -22,6 +22,7 @@ from banger.model.events import (
     SeedProgress,
     StageFinished,
     StageStarted,
+    StandbyGivenBack,
     VmGone,
     VmStateChanged,
 )
@@ -83,6 +84,8 @@ def _describe(event: AnyEvent) -> Said:
             return Said(image, f"warm seed {seed} made in {show_duration(duration_ms)}")
         case SeedDropped(image, seed, reason):
             return Said(image, f"warm seed {seed} dropped: {reason}", Weight.TROUBLE)
+        case StandbyGivenBack(count, reason):
+            return Said("-", f"{count} standby VMs given back: {reason}", Weight.TROUBLE)
         case CapabilityDisabled(capability, reason):
             return Said(capability, f"turned off: {reason}", Weight.TROUBLE)
         case FirewallRestored(table, reason):

@@ -89,6 +89,13 @@ class SeedDropped(Event, frozen=True, tag="seed-dropped"):
     reason: str
 
 
+class StandbyGivenBack(Event, frozen=True, tag="standby-given-back"):
+    """The host needs the memory of VMs that were kept ready."""
+
+    count: int
+    reason: str
+
+
 class HookProgress(Event, frozen=True, tag="hook-progress"):
     """A capability tells what its hook is doing."""
 
@@ -126,6 +133,7 @@ AnyEvent = (
     | SeedProgress
     | SeedMade
     | SeedDropped
+    | StandbyGivenBack
     | HookProgress
     | CapabilityDisabled
     | FirewallRestored

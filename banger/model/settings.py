@@ -87,6 +87,17 @@ SETTINGS = (
     Setting("guest.agent", "", "Path of the guest agent's binary; empty: the one that was built."),
     Setting("plugins.disabled", "", "Capabilities not to be used, names separated by commas."),
     Setting("tap_pool.size", 4, "Idle TAP devices kept ready."),
+    Setting(
+        "standby.size",
+        1,
+        "VMs kept ready, of each kind that is being created from a warm seed; 0: none.",
+    ),
+    Setting(
+        "standby.reserve_mib",
+        512,
+        "Memory of the host that has to be available, in MiB; with less, or while processes wait "
+        "for memory, VMs that stand ready are given back.",
+    ),
     Setting("qemu.binary", "qemu-system-x86_64", "The QEMU program, a name or a path."),
     Setting(
         "qemu.accelerator",

@@ -68,7 +68,7 @@ class QemuMachine:
         log: Path | None = None,
         state: Path | None = None,
     ) -> None:
-        """``state``: what it is to begin in."""
+        """``state``: what it is still to begin in."""
         self.identity = identity
         self.accelerator = accelerator
         self._pidfd = pidfd
@@ -103,6 +103,7 @@ class QemuMachine:
                 await self._qmp.negotiate()
                 if self._state is not None:
                     await load_state(self._qmp, self._state)
+                    self._state = None
                 return self._qmp
         except (OSError, ConnectionLost, VmmError, trio.TooSlowError) as error:
             if self._child is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from banger.actors.images import FindImage, GetDefault
+from banger.actors.standby import ListStandby
 from banger.capabilities.capability import AnyCapability
 from banger.capabilities.check import Check
 from banger.capabilities.loader import Installed
@@ -64,7 +65,11 @@ class Host:
             path.mkdir(parents=True)
         self.settings: dict[str, Value] = {}
         self.driver = FakeDriver()
-        self.fleet, self.taps, self.images, self.firewall = (FakeRef() for _ in range(4))
+        self.fleet, self.taps, self.images, self.firewall, self.standby = (
+            FakeRef() for _ in range(5)
+        )
+        self.standby.answers[ListStandby] = []
+        self.standby_store = RecordStore(self.paths.standby, VmRecord)
         self.store = RecordStore(self.paths.vms, VmRecord, key_of=lambda vm: vm.name)
         self.installed: list[Installed] = []
         self.capabilities: dict[str, object] = {}
@@ -86,6 +91,8 @@ class Host:
             firewall=cast(Any, self.firewall),
             registry=registry,
             vms=self.store,
+            standby=cast(Any, self.standby),
+            standby_vms=self.standby_store,
         )
 
     def add_vm(self, name: str, vm_id: str, state: VmState = VmState.RUNNING) -> VmRecord:

@@ -63,7 +63,7 @@ def test_a_vm_of_either_look_is_known(host: Host) -> None:
         host.add_vm("coming", KNOWN)
         return "seen"
 
-    known, seen = seen_between(host.store, meanwhile)
+    known, seen = seen_between([host.store], meanwhile)
     assert known.names == {LOST: "going", KNOWN: "coming"}
     assert seen == "seen"
 
@@ -82,7 +82,7 @@ def test_a_vm_is_idle_when_both_looks_say_so(
     host: Host, before: VmState, after: VmState, idle: bool
 ) -> None:
     host.add_vm("x", KNOWN, before)
-    known, _ = seen_between(host.store, lambda: host.add_vm("x", KNOWN, after))
+    known, _ = seen_between([host.store], lambda: host.add_vm("x", KNOWN, after))
     assert known.is_idle(KNOWN[:8]) is idle
 
 

@@ -22,6 +22,7 @@ from banger.model.events import (
     SeedProgress,
     StageFinished,
     StageStarted,
+    StandbyGivenBack,
     VmGone,
     VmStateChanged,
 )
@@ -44,6 +45,12 @@ SAID: list[tuple[Any, str, str, Weight]] = [
     (BuildProgress("i", "unpack", ""), "i", "unpack", Weight.DETAIL),
     (SeedProgress("i", "boot"), "i", "warm seed: boot", Weight.DETAIL),
     (SeedMade("i", "s1", 12000), "i", "warm seed s1 made in 12.0 s", Weight.NEWS),
+    (
+        StandbyGivenBack(2, "no memory"),
+        "-",
+        "2 standby VMs given back: no memory",
+        Weight.TROUBLE,
+    ),
     (SeedDropped("i", "s1", "cut"), "i", "warm seed s1 dropped: cut", Weight.TROUBLE),
     (HookProgress("a", "nat", "prepare", "x\x1b[2J"), "a", "nat: x?[2J", Weight.DETAIL),
     (CapabilityDisabled("nat", "it hung"), "nat", "turned off: it hung", Weight.TROUBLE),

@@ -16,6 +16,7 @@ from banger.actors.fleet import CreateVm, FindVm, Fleet, ListVms
 from banger.actors.seed_shelf import Shelf, seed_store
 from banger.actors.seeds import Seeds
 from banger.actors.services import Services
+from banger.actors.standby_pool import StandbyPool
 from banger.actors.tap_pool import (
     AcquireAddress,
     AcquireTap,
@@ -53,7 +54,7 @@ from banger.model.image import ImageRecord
 from banger.model.machine import DiskFormat
 from banger.model.network import Network
 from banger.model.process import ProcessIdentity
-from banger.model.vm import VmRecord, VmSpec, VmState, VmView
+from banger.model.vm import RECORD_VERSION, VmRecord, VmSpec, VmState, VmView
 from banger.vmm.base import DiskSwitch, Machine, MachineEvent, MachinePlan, Traits
 from tests.unit.capability_samples import registry
 from tests.unit.nursery import nursery_within
@@ -308,11 +309,17 @@ async def bench_at(root: Path, before: Bench | None = None) -> AsyncIterator[Ben
         bus, paths = Bus(), Paths(config=root, state=root, cache=root, runtime=root / "run")
         shelf = Shelf(seed_store(paths.seeds), vms=lambda: [])
         seeds = Seeds(shelf, bench.driver, paths, bus, work_bytes=WORK_BYTES, enabled=False)
+
+        def pool() -> StandbyPool:
+            standby = RecordStore(paths.standby, VmRecord, version=RECORD_VERSION)
+            return StandbyPool(services, standby, size=0, pressure=lambda: "")
+
         services = Services(
             store=bench.store,
             driver=bench.driver,
             taps=supervisor.start("taps", lambda: bench.taps).ref,
             seeds=supervisor.start("seeds", lambda: seeds).ref,
+            standby=supervisor.start("standby", pool).ref,
             bus=bus,
             paths=paths,
             capabilities=registry(bench.capability),

@@ -59,7 +59,7 @@ def images(own_network_namespace: None) -> Path:
 COLD = {
     *("test_create", "test_file_systems", "test_host_not_ready", "test_images", "test_import"),
     *("test_json", "test_plugins", "test_recipes", "test_repl", "test_tui", "test_void"),
-    *("test_warm", "test_warm_faults"),
+    *("test_standby", "test_warm", "test_warm_faults"),
 }
 """Modules whose VMs are booted: of other images than the one there is a seed of, with a plugin that
 is asked early, on hosts that lack something, where what a guest writes while it boots is looked at,
@@ -127,22 +127,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def instance(images: Path, way: str, request: pytest.FixtureRequest) -> Iterator[Instance]:
     """The installation that most tests share. They leave no VM in it but the shared ones."""
     if way == "cold":
-        yield from _checked(Instance(images), "the shared instance")
+        yield from checked(Instance(images), "the shared instance")
     else:
         source: Instance = request.getfixturevalue("warm_instance")
         own = Instance(images, settings=WARM)
         own.take_seeds_of(source)
-        yield from _checked(own, "the shared instance, warm", warm=True)
+        yield from checked(own, "the shared instance, warm", warm=True)
 
 
 @pytest.fixture(scope="session")
 def warm_instance(images: Path) -> Iterator[Instance]:
     """One with a warm seed of the image, for VMs of the usual shape."""
-    checked = _checked(Instance(images, network=True, settings=WARM), "the warm instance")
-    instance = next(checked)
+    made = checked(Instance(images, network=True, settings=WARM), "the warm instance")
+    instance = next(made)
     instance.run("image", "warm", "debian", timeout=TEST_DEADLINE_S)
     yield instance
-    next(checked, None)
+    next(made, None)
 
 
 @pytest.fixture(autouse=True)
@@ -200,16 +200,16 @@ def _making(images: Path, source: Instance | None) -> Iterator[NewInstance]:
         if source is not None:
             own.take_seeds_of(source)
         warm = source is not None and "BANGER_VM_WARM_SEEDS" not in settings
-        checked = _checked(own, "an own instance", warm=warm)
-        with_checks.append(checked)
-        return next(checked)
+        made = checked(own, "an own instance", warm=warm)
+        with_checks.append(made)
+        return next(made)
 
     yield make
-    for checked in with_checks:
-        next(checked, None)
+    for made in with_checks:
+        next(made, None)
 
 
-def _checked(
+def checked(
     instance: Instance, what: str, *, warm: bool = False
 ) -> Generator[Instance, None, None]:
     """The instance; after its use it is emptied and must have left nothing.

@@ -55,8 +55,8 @@ class Instance:
             for key, value in os.environ.items()
             if not key.startswith(("BANGER_", "XDG_"))
         }
-        # A seed costs a boot: those make one who test it.
-        own = {"BANGER_TESTING": "1", "BANGER_VM_WARM_SEEDS": "off"}
+        # A seed costs a boot, and so do VMs that stand ready: those make them who test them.
+        own = {"BANGER_TESTING": "1", "BANGER_VM_WARM_SEEDS": "off", "BANGER_STANDBY_SIZE": "0"}
         self.environ = {**kept, **own, **(settings or {})}
         for name in ("config", "state", "cache", "runtime"):
             self.environ[f"XDG_{name.upper()}_{'DIR' if name == 'runtime' else 'HOME'}"] = str(

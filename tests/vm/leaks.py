@@ -32,6 +32,7 @@ MEANT_TO_STAY = {
     "state/banger/subnet",
     "state/banger/forks",
     "state/banger/layers",
+    "state/banger/standby",
     "state/banger/vms",
     "runtime/banger",
     "runtime/banger/accelerator",

@@ -12,6 +12,7 @@ class Guest(Capability[Options]):
     api_version = API_VERSION
     name = "guest"
     summary = "The guest's hostname, machine-id, and a root file system as large as its disk."
+    nameless = True
 
     def contribute(self, vm: Vm, options: Options, guest: GuestContribution) -> None:
         guest.hostname(vm.name)

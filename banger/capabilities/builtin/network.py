@@ -22,6 +22,7 @@ class NetworkCard(Capability[NetworkOptions]):
     api_version = API_VERSION
     name = "network"
     summary = "The guest's address; its TAP lets no other MAC and address through."
+    nameless = True
     options = NetworkOptions
 
     async def prepare(self, vm: Vm, options: NetworkOptions, step: Step) -> None:

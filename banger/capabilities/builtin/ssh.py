@@ -20,12 +20,13 @@ class Ssh(Capability[Options]):
     api_version = API_VERSION
     name = "ssh"
     summary = "The guest's SSH host key, and root's authorized key."
+    nameless = True
     late_files = True  # the agent tells sshd
 
     async def prepare(self, vm: Vm, options: Options, step: Step) -> None:
         path = host_key(vm.directory)
         if not path.exists():
-            await trio.to_thread.run_sync(keys.make_key, path, vm.name)
+            await trio.to_thread.run_sync(keys.make_key, path, f"banger-{vm.id[:8]}")
 
     def contribute(self, vm: Vm, options: Options, guest: GuestContribution) -> None:
         pair = keys.read_key(host_key(vm.directory))

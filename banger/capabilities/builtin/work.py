@@ -52,6 +52,7 @@ class WorkDisk(Capability[WorkOptions]):
     api_version = API_VERSION
     name = "work"
     summary = "The guest's /root on a disk of its own, begun as a copy of the image's."
+    nameless = True
     options = WorkOptions
     settings = (
         Setting("enabled", True, "Whether a new VM has its /root on a work disk."),

@@ -26,7 +26,7 @@ from banger.model.requests.images import (
 from banger.model.requests.keys import RotateKey, ShowKey
 from banger.model.requests.plugins import GetInterface, ListPlugins, RunPluginCommand
 from banger.model.requests.runs import RunVm
-from banger.model.requests.seeds import MeasureFloor, WarmImage
+from banger.model.requests.seeds import AwaitStandby, MeasureFloor, WarmImage
 from banger.model.requests.snapshots import (
     CreateSnapshot,
     DeleteSnapshot,
@@ -96,6 +96,7 @@ AnyRequest = (
     | ChooseDefaultImage
     | WarmImage
     | MeasureFloor
+    | AwaitStandby
     | PruneImages
     | ExportImage
 )

@@ -16,6 +16,10 @@ class WarmImage(Request[SeedView], frozen=True, tag="image.warm"):
     memory_mib: MemoryMib | None = None
 
 
+class AwaitStandby(Request[int], frozen=True, tag="standby.await"):
+    """Wait until as many VMs stand ready as shall; how many there are."""
+
+
 class MeasureFloor(Request[SeedFloor], frozen=True, tag="image.floor"):
     """How fast VMs of the usual shape could begin. Its seed is made when there is none."""
 

@@ -53,6 +53,7 @@ class Nat(PortCommands):
     api_version = API_VERSION
     name = "nat"
     summary = "The world for VMs by NAT, rules for what they may reach, published ports."
+    nameless = True
     options = NatOptions
     settings = (
         Setting("default", True, "Whether a new VM has NAT when --nat and --no-nat are not given."),
