@@ -38,7 +38,7 @@ from banger.model.guest import GuestConfig
 from banger.model.machine import Card
 from banger.model.seed import TEMPLATE_MAC, SeedOrder
 from banger.model.vm import VmRecord
-from banger.model.warm_config import news, personal
+from banger.model.warm_config import beyond_template, news, personal
 from banger.vmm.base import Machine, MachinePlan, Ram
 
 log = logging.getLogger(__name__)
@@ -351,7 +351,8 @@ class BringUp:
         )
         found = await self._services.seeds.ask(FindSeed(order))
         self._wanted = order if found.seed is None else None
-        if found.seed is not None and await run_blocking(self._has_less, found.seed):
+        if found.seed is not None and await run_blocking(self._work_bytes) < found.seed.work_bytes:
+            # The guest in the seed knows the disk by its size; it can grow and not shrink.
             return FoundSeed(None, "its work disk is smaller than the seed's")
         return found
 
@@ -395,10 +396,9 @@ class BringUp:
         await self._launch_guest()
         return f"booted after all, the seed failed: {reason}"
 
-    def _has_less(self, seed: Seed) -> bool:
-        """The guest in the seed knows a disk of a size, which can grow and not shrink."""
-        sizes = (qcow2.read_header(drive.path).virtual_size for drive in self.plan.drives)
-        return any(size < seed.work_bytes for size in sizes)
+    def _work_bytes(self) -> int:
+        """Size of the work disk, 0 without one. Blocks."""
+        return sum(qcow2.read_header(drive.path).virtual_size for drive in self.plan.drives)
 
     # --- the VMM and its guest ---
 
@@ -474,7 +474,7 @@ class BringUp:
             self.notes = await self.guest.check_configured()
             return "; ".join(self.notes)
         try:
-            self.notes = await self.guest.configure(self._warm_config())
+            self.notes = await self.guest.configure(await run_blocking(self._warm_config))
             return "; ".join(self.notes)
         except (BangerError, trio.TooSlowError) as error:
             if self.seed is None or self._nameless:
@@ -487,12 +487,19 @@ class BringUp:
         return "; ".join([note, *self.notes])
 
     def _warm_config(self) -> GuestConfig:
+        """Blocks."""
         config, origin = self.plan.config, self._origin
         same = origin is not None and origin.same
         if self._standby is not None:
             new, same = news(config, self._standby.told), True
             assert new is not None  # or it would have been left
             config = new
+        elif self.seed is not None:
+            config = beyond_template(
+                config,
+                same_root=self.record.spec.disk_bytes == self._image.root.stat().st_size,
+                same_work=self._work_bytes() == self.seed.work_bytes,
+            )
         return personal(
             config,
             mac=self.record.mac,

@@ -252,8 +252,8 @@ def nobody(plan: MachinePlan) -> guest.GuestConfig:
     """What a template is told: an id and a host key that are thrown away when it is frozen.
 
     Without an id systemd may take the boot for the image's first; without a key there is no sshd.
-    Its work disk is mounted, since that takes a guest in emulation longer than all else it is
-    told when it becomes somebody.
+    Its work disk is mounted and its root file system grown, for that takes a guest in emulation
+    longer than all else it is told when it becomes somebody.
     """
     with tempfile.TemporaryDirectory() as directory:
         pair = keys.make_key(Path(directory, "key"), "template")
@@ -262,6 +262,8 @@ def nobody(plan: MachinePlan) -> guest.GuestConfig:
         machine_id=secrets.token_hex(16),
         files=[guest.GuestFile(HOST_KEY_PLACE, 0o600, pair.private)],
         mounts=[guest.Mount(drive.serial, WORK_PLACE, "ext4") for drive in plan.drives[1:]],
+        unnest=[WORK_PLACE for _ in plan.drives[1:]],
+        grow_root=True,
     )
 
 

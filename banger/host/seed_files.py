@@ -14,7 +14,7 @@ from banger.host.image_files import ImageFiles
 from banger.kernel.errors import CorruptRecord
 from banger.model.seed import SeedOrder
 
-FORMAT = 2
+FORMAT = 3
 """Goes up when seeds that were made before are of no use any more."""
 
 RAM = "ram"

@@ -35,6 +35,15 @@ def personal(config: GuestConfig, *, mac: str, mac_before: str, boot_id: str) ->
     )
 
 
+def beyond_template(config: GuestConfig, *, same_root: bool, same_work: bool) -> GuestConfig:
+    """Without what the template was told for all that begin in it: mounting the work disk, looking
+    what an older version left there, and growing the root file system. ``same_…``: the disk is as
+    large as the template's."""
+    if same_work:
+        config = msgspec.structs.replace(config, mounts=[], unnest=[])
+    return msgspec.structs.replace(config, grow_root=False) if same_root else config
+
+
 def news(config: GuestConfig, told: GuestConfig) -> GuestConfig | None:
     """What of the configuration a guest that was ``told`` another one has not heard yet.
 
