@@ -41,9 +41,10 @@ class AgentLink:
         self._dial = dial
         self._control = _Channel()
         self._sessions = [_Channel() for _ in range(channels - 1)]
-        self._free, self._freed = trio.open_memory_channel[int](channels)
-        for index in range(channels - 1):
-            self._free.send_nowait(index)
+        self._free = trio.Semaphore(channels - 1)
+        self._idle = [*reversed(range(channels - 1))]
+        """The one used last at the end: the guest is quick where it has just been, and a channel
+        that was never used costs it a port and a process."""
 
     @asynccontextmanager
     async def control(self) -> AsyncIterator[AgentConnection]:
@@ -63,7 +64,8 @@ class AgentLink:
                 yield connection
         finally:
             self._use(-1)
-            self._free.send_nowait(index)
+            self._idle.append(index)
+            self._free.release()
 
     def _use(self, more: int) -> None:
         self._in_use += more
@@ -71,7 +73,8 @@ class AgentLink:
 
     async def _take(self) -> int:
         with trio.move_on_after(BUSY_AFTER_S):
-            return await self._freed.receive()
+            await self._free.acquire()
+            return self._idle.pop()
         raise Busy(
             f"all {len(self._sessions)} channels to the guest are in use",
             hint="wait until one of the running commands or copies has ended",

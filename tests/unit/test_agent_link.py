@@ -49,7 +49,8 @@ async def test_connections_are_kept(autojump_clock: MockClock) -> None:
         assert guest.dialled == [0]
         for _ in range(4):
             await agent.make_directory(guest.link, "/d", mode=0o755, user="root")
-        assert sorted(guest.dialled) == [0, 1, 2]
+        # One at a time: always on the channel where the guest has just been.
+        assert sorted(guest.dialled) == [0, 1]
         nursery.cancel_scope.cancel()
 
 
