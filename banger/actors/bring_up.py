@@ -37,7 +37,7 @@ from banger.kernel.stages import Stage
 from banger.model.guest import GuestConfig
 from banger.model.machine import Card
 from banger.model.seed import TEMPLATE_MAC, SeedOrder
-from banger.model.vm import VmRecord
+from banger.model.vm import Beginning, VmRecord
 from banger.model.warm_config import beyond_template, news, personal
 from banger.vmm.base import Machine, MachinePlan, Ram
 
@@ -89,9 +89,10 @@ class BringUp:
         self.notes: tuple[str, ...] = ()
         self._image = ImageFiles.of(services.paths.images / record.image_id)
 
-    def create_stages(self, *, start: bool, cold: bool = False) -> list[Stage[None]]:
-        """``cold``: the guest is booted, also where there is a seed."""
-        self._cold = cold
+    def create_stages(
+        self, *, start: bool, begin: Beginning = Beginning.STANDBY
+    ) -> list[Stage[None]]:
+        self._cold = begin is Beginning.COLD
         admit, record = self._stage("admit", self._admit), self._record_stage()
         address = self._address_stage()
         if self._origin is not None:

@@ -34,7 +34,7 @@ from banger.model.labels import Labels
 from banger.model.lifetime import Lifetime
 from banger.model.names import RESERVED_NAMES, make_up_name
 from banger.model.snapshot import SnapshotRecord
-from banger.model.vm import OptionValues, VmRecord, VmSpec, VmState, VmView
+from banger.model.vm import Beginning, OptionValues, VmRecord, VmSpec, VmState, VmView
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class CreateVm(Request[VmView], frozen=True):
     labels: Labels = {}
     options: OptionValues = {}
     lifetime: Lifetime = Lifetime()
-    cold: bool = False
+    begin: Beginning = Beginning.STANDBY
     origin: Snapshotted | None = None
     fault: Fault | None = None
 
@@ -211,7 +211,7 @@ class Fleet(Actor):
                 view = await child.ref.ask(
                     vm_requests.Create(
                         start=request.start,
-                        cold=request.cold,
+                        begin=request.begin,
                         origin=_origin(request.origin),
                         fault=request.fault,
                     )

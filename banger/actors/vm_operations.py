@@ -31,7 +31,7 @@ from banger.kernel.stages import Stage, StageTiming, run_stages, undo_stages
 from banger.kernel.store import RecordStore
 from banger.model.events import StageFinished, StageStarted
 from banger.model.snapshot import SnapshotRecord
-from banger.model.vm import VmState
+from banger.model.vm import Beginning, VmState
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +56,12 @@ class Operations:
         async with cancelled_when_abandoned(envelope):
             await self._services.recovered.wait()
             bring_up = self._bring_up(request.origin, await self._take_standby(request))
-            stages = bring_up.create_stages(start=request.start, cold=request.cold)
+            stages = bring_up.create_stages(start=request.start, begin=request.begin)
             await self._run_stages("create", bring_up, stages, state, request.fault)
 
     async def _take_standby(self, request: Create) -> Standby | None:
         """Become one that stands ready. Then its end is the business of whoever called."""
-        if not request.start or request.cold or request.origin is not None:
+        if not request.start or request.begin is not Beginning.STANDBY or request.origin:
             return None
         kind = StandbyKind.of(self._standing.record)
         try:

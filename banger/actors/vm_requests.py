@@ -16,15 +16,14 @@ from banger.kernel.message import Fault, Request
 from banger.kernel.store import RecordStore
 from banger.model.lifetime import LifetimeChange
 from banger.model.snapshot import SnapshotRecord
-from banger.model.vm import OptionValues, VmRecord, VmView
+from banger.model.vm import Beginning, OptionValues, VmRecord, VmView
 
 
 class Create(Request[VmView], frozen=True):
     """The first request of a new VM. Abandoned, it is undone."""
 
     start: bool
-    cold: bool = False
-    """Boot it, also where there is a warm seed."""
+    begin: Beginning = Beginning.STANDBY
     origin: Origin | None = None
     """What its guest begins in; None: it is booted, or begins in a warm seed."""
     fault: Fault | None = None

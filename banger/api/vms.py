@@ -98,7 +98,7 @@ async def _from_image(backend: Backend, request: requests.CreateVm) -> fleet.Cre
         start=request.start,
         labels=request.labels,
         options=backend.capabilities.decide(request.options),
-        cold=request.cold,
+        begin=request.begin,
         fault=request.fault,
     )
 

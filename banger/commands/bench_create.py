@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from banger.commands import bench_debvm, bench_vm
@@ -14,8 +15,9 @@ from banger.commands.shape import SHAPE, check_shape
 from banger.kernel.errors import UsageError
 from banger.model.requests.control import GetStatus
 from banger.model.requests.images import ChooseDefaultImage
-from banger.model.requests.seeds import MeasureFloor, WarmImage
-from banger.model.requests.vms import CreateVm, ListVms
+from banger.model.requests.seeds import AwaitStandby, MeasureFloor, WarmImage
+from banger.model.requests.vms import CreateVm, DeleteVm, ListVms
+from banger.model.vm import Beginning
 
 DEBVM = "debvm: its image copied, to the end of 'ssh VM true'"
 TIMES_FASTER = "debvm / banger, to the end of ssh"
@@ -37,6 +39,7 @@ def run(
     runs: int,
     cold: bool,
     warm: bool,
+    standby: bool,
     count: int,
     parallel: bool,
     idle: bool,
@@ -46,8 +49,8 @@ def run(
     for flag, value in (("--runs", runs), ("--count", count)):
         if value < 1:
             raise UsageError(f"{flag} {value}: at least one is needed")
-    if cold and warm:
-        raise UsageError("--cold and --warm contradict each other")
+    if cold + warm + standby > 1:
+        raise UsageError("of --cold, --warm and --standby only one can be")
     if count == 1 and (parallel or idle):
         raise UsageError(f"{'--parallel' if parallel else '--idle'} is for --count 2 and more")
     if count > 1 and debvm:
@@ -56,20 +59,24 @@ def run(
     if debvm:
         bench_debvm.check_installed()
     context.call(ListVms())  # the daemon's own start is not measured
-    if warm:
+    if warm or standby:
         context.call(WarmImage(_default_image(context), memory_mib=memory_mib))
-    order = CreateVm(cold=cold, memory_mib=memory_mib)
+    begin = Beginning.COLD if cold else Beginning.WARM if warm else Beginning.STANDBY
+    order = CreateVm(begin=begin, memory_mib=memory_mib)
+    if standby:
+        context.call(DeleteVm(context.call(order).name))  # from now on such are kept ready
+    way = begin if cold or warm or standby else None
     measured: list[Run] = []
     with ExitStack() as stack:
         other = stack.enter_context(bench_debvm.image(context.note)) if debvm else None
         for number in range(runs):
             context.note(f"run {number + 1} of {runs}, load {os.getloadavg()[0]:.2f}")
             # The floor is that of the usual shape.
-            found = _floor(context) if warm and memory_mib is None else {}
+            found = _floor(context) if (warm or standby) and memory_mib is None else {}
             if count > 1:
                 found |= many(context, order, count, at_once=parallel, idle=idle)
             else:
-                found |= _one_by_one(context, order, warm=warm)
+                found |= _one_by_one(context, order, way)
             if other is not None:
                 directory, seconds = other
                 emulated = context.call(GetStatus()).accelerator == "tcg"
@@ -77,7 +84,7 @@ def run(
                 found |= {DEBVM_IMAGE: seconds, DEBVM: took_ms}
             measured.append(found | _ratios(found))
     rows = ((name, [r[name] for r in measured if name in r]) for name in measured[0])
-    report(context, runs, rows, _UNITS, targets(count, warm=warm))
+    report(context, runs, rows, _UNITS, targets(count, way))
 
 
 def _default_image(context: Context) -> str:
@@ -94,16 +101,24 @@ def _floor(context: Context) -> Run:
     }
 
 
-def _one_by_one(context: Context, order: CreateVm, *, warm: bool) -> Run:
-    found = {
-        **bench_vm.first_exec(context, order, begins="warm" if warm else ""),
-        **bench_vm.to_ssh(context, order),
-        **bench_vm.fork(context, order),
-        **bench_vm.new_disk(context, order),
-    }
-    if not order.cold:  # which no command can ask for
+def _one_by_one(context: Context, order: CreateVm, way: Beginning | None) -> Run:
+    measures: list[Callable[[], Run]] = [
+        lambda: bench_vm.first_exec(context, order, begins=way or ""),
+        lambda: bench_vm.to_ssh(context, order),
+        lambda: bench_vm.fork(context, order),
+        lambda: bench_vm.new_disk(context, order),
+    ]
+    if way in (None, Beginning.STANDBY):  # no command can ask for others
         flags = [] if order.memory_mib is None else ["--memory", str(order.memory_mib)]
-        found |= bench_vm.processes(context, flags) | bench_vm.run_command(flags)
+        measures += [
+            lambda: bench_vm.processes(context, flags),
+            lambda: bench_vm.run_command(flags),
+        ]
+    found: Run = {}
+    for measure in measures:
+        if way is Beginning.STANDBY:
+            context.call(AwaitStandby())
+        found |= measure()
     return found
 
 
@@ -134,6 +149,12 @@ COMMAND = Command(
             "Begin each VM in a warm seed, made when there is none; measure the bare VMM as well.",
             Kind.FLAG,
         ),
+        Option(
+            "standby",
+            ("--standby",),
+            "Take VMs that stand ready, and wait for that before each.",
+            Kind.FLAG,
+        ),
         Option("count", ("--count",), "How many VMs a run makes.", Kind.NUMBER, "N", 1),
         Option("parallel", ("--parallel",), "Make the VMs of a run at once.", Kind.FLAG),
         Option(
@@ -153,6 +174,7 @@ COMMAND = Command(
     examples=(
         "banger bench create --runs 5",
         "banger bench create --warm",
+        "banger bench create --standby",
         "banger bench create --warm --debvm --runs 3",
         "banger bench create --warm --count 10 --parallel",
         "banger bench create --warm --count 50 --memory 128 --idle --runs 1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from banger.commands.bench_many import AT_ONCE, CPU, MEMORY, SLOWEST
+from banger.model.vm import Beginning
 
 TO_EXEC = "create to first exec"
 TO_SSH = "create to the end of 'ssh VM true'"
@@ -25,12 +26,15 @@ _ONE_WARM = {
     NEW_DISKS: 1024.0,
     DISKS: 1024.0,
 }
+_STANDBY = {TO_EXEC: 60.0, PROCESSES: 250.0, RUN: 350.0}
 _TEN = {AT_ONCE.format(10): 3000.0}
 _FIFTY = {SLOWEST: 1000.0, MEMORY: 100.0, CPU: 1.0}
 
 
-def targets(count: int, *, warm: bool) -> dict[str, float]:
+def targets(count: int, way: Beginning | None) -> dict[str, float]:
     """By the rows' names, in their units."""
     if count > 1:
         return {10: _TEN, 50: _FIFTY}.get(count, {})
-    return _ONE_WARM if warm else {}
+    if way is Beginning.STANDBY:
+        return _STANDBY
+    return _ONE_WARM if way is Beginning.WARM else {}

@@ -117,6 +117,17 @@ def guard(name: str, state: VmState, verb: Verb) -> None:
         raise IllegalState(f"can't {verb} VM {name!r}: it is {state}", hint=hint)
 
 
+class Beginning(StrEnum):
+    """How a new VM's guest begins at best: what is not there is made up for by the next."""
+
+    STANDBY = "standby"
+    """It stands ready."""
+    WARM = "warm"
+    """In a warm seed."""
+    COLD = "cold"
+    """It is booted."""
+
+
 class VmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape of a VM as asked for."""
 

@@ -13,6 +13,7 @@ from banger.model.lifetime import LifetimeChange
 from banger.model.names import ImageName, VmName
 from banger.model.requests.reply import Reply
 from banger.model.vm import (
+    Beginning,
     DiskBytes,
     MemoryMib,
     OptionValues,
@@ -43,8 +44,7 @@ class CreateVm(Request[VmView], frozen=True, tag="vm.create"):
     snapshot: SnapshotName | None = None
     """What it is to begin in; image and shape are those of it then."""
     start: bool = True
-    cold: bool = False
-    """Boot it, also where there is a warm seed."""
+    begin: Beginning = Beginning.STANDBY
     fault: Fault | None = None
 
 
