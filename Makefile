@@ -1,4 +1,4 @@
-.PHONY: bench-create vm setup image rootfs-void runtime-bundle test check verify verify-void clean
+.PHONY: bench-create vm setup image rootfs-void runtime-bundle test test-ways check verify verify-void clean
 
 # A running VM named testbox, from nothing.
 vm: setup
@@ -29,6 +29,12 @@ test:
 	scripts/image
 	.venv/bin/pytest tests/unit tests/agent tests/host plugins --numprocesses auto --maxprocesses 4 --dist worksteal
 	.venv/bin/pytest tests/vm --numprocesses $(VM_PROCESSES) --maxprocesses 4
+
+# The tests with guests again, those that are run in warm guests only in booted ones too.
+test-ways:
+	scripts/setup --dev
+	scripts/image
+	BANGER_TEST_WAYS=all .venv/bin/pytest tests/vm --numprocesses $(VM_PROCESSES) --maxprocesses 4
 
 # The smoke test for a live host; ARGS="--nat" also tries the way out.
 verify: setup
