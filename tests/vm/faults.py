@@ -15,7 +15,7 @@ from tests.vm.instance import Instance, wait_until
 
 HOST_STAGES = ["tap", "prepare", "guest-config"]
 GUEST_STAGES = ["vmm", "agent", "configure", "started"]
-BEFORE_SEED = ["admit", "record", "address", *HOST_STAGES]
+BEFORE_SEED = ["standby", "admit", "record", "address", *HOST_STAGES]
 """Of a create: in these nobody knows yet whether the guest is booted."""
 FROM_SEED = ["seed", "root-disk", *GUEST_STAGES]
 
@@ -26,6 +26,10 @@ class Traces:
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
         self.before = self._look()
+
+    @property
+    def vmms(self) -> list[int]:
+        return list(self.before[-1])
 
     def assert_none_since(self) -> None:
         wait_until(lambda: self._look() == self.before, 5, f"{self._look()} to be {self.before}")
@@ -41,11 +45,12 @@ class Traces:
 
 
 def vmm_pids(instance: Instance) -> list[int]:
-    """Of all QEMUs in the instance's network."""
+    """Of all QEMUs in the instance's network, but for those that a seed is being made with."""
     (holder,) = instance.holders
-    argv = ["pgrep", "--ns", str(holder), "--nslist", "net", "qemu"]
+    argv = ["pgrep", "--ns", str(holder), "--nslist", "net", "--list-full", "qemu"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return sorted(map(int, done.stdout.split()))
+    vms = [line for line in done.stdout.splitlines() if " -name seed," not in line]
+    return sorted(int(line.split()[0]) for line in vms)
 
 
 def await_stage(events: Any, name: str, stage: str) -> None:
@@ -99,7 +104,7 @@ def check_one_whose_daemon_is_killed(instance: Instance, traces: Traces, stage: 
     client.communicate(timeout=5)
     assert client.returncode == 1
     if stage in GUEST_STAGES[1:]:
-        assert len(vmm_pids(instance)) == 2, "nobody has ended it yet"
+        assert len(vmm_pids(instance)) == len(traces.vmms) + 1, "nobody has ended it yet"
     instance.run("daemon", "start")
     wait_until(lambda: "doomed" not in instance.names(), 5, "the undoing")
     traces.assert_none_since()

@@ -88,9 +88,9 @@ def test_detail_and_size(instance: Instance, box: str) -> None:
         screen.shows("load ")
         screen.resize(40, 120)
         screen.shows("load ")
-        instance.sh(box, r"printf 'tui \033]0;evil\007marker\n' >/dev/ttyS0")
+        instance.sh(box, r"printf 'tui \033]0;wicked\007marker\n' >/dev/ttyS0")
         screen.shows("tui marker")
-        assert "evil" not in screen.raw
+        assert "wicked" not in screen.raw
         screen.resize(6, 30)
         screen.shows("needs 40 columns")
         screen.resize(24, 80)
