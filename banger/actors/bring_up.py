@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import trio
 
+from banger.actors.beginning import seed_order, why_cold, why_not_standby, work_bytes
 from banger.actors.blocking import run_blocking
 from banger.actors.guest_start import AGENT_DEADLINE_S, GuestStart
 from banger.actors.origin import Origin
@@ -24,12 +25,11 @@ from banger.actors.tap_pool import (
     ReleaseTap,
     TapLease,
 )
-from banger.actors.vm_disks import WORK_SERIAL, VmDisks, new_sizes
+from banger.actors.vm_disks import VmDisks, new_sizes
 from banger.actors.vmm_watch import VmmWatch
 from banger.capabilities.guest import GuestBuilder, GuestPlan
 from banger.capabilities.hooks import Hooks, Undo, undo_all
 from banger.capabilities.host import Vm
-from banger.host import qcow2
 from banger.host.image_files import ImageFiles, usable_files
 from banger.host.initramfs import replace_config, write_initramfs
 from banger.kernel.errors import BangerError, GuestError, HostNotReady, TimedOut
@@ -252,11 +252,13 @@ class BringUp:
     async def _tell_standby(self) -> str:
         return "none is ready" if self._standby is None else self.record.short_id
 
-    async def _leave_standby(self) -> None:
+    async def _leave_standby(self, reason: str) -> None:
         """End it, and go on as a VM of its id and address that has not begun."""
+        log.info("VM %s does not become the one that was ready: %s", self.record.name, reason)
         await self.guest.end()
         self._standby = self.seed = None
         self.record = msgspec.structs.replace(self.record, seed="", seed_work=False, process=None)
+        await run_blocking(self._disks.make_work, self.plan.drives)
 
     async def _end_standby(self) -> None:
         standby, self._standby = self._standby, None
@@ -301,10 +303,9 @@ class BringUp:
         if self._standby is not None:
             try:
                 await run_blocking(replace_config, path, config)
+                return "in the initramfs of the one that was ready"
             except HostNotReady as error:
-                await self._leave_standby()
-                return f"not of the one that was ready: {error}"
-            return "in the initramfs of the one that was ready"
+                await self._leave_standby(error.message)
         size = await run_blocking(
             lambda: write_initramfs(path, modules, config, area=self._nameless)
         )
@@ -319,12 +320,10 @@ class BringUp:
         """Say whether the guest is booted or begins in a seed, and why."""
         found = await self._seek_seed()
         if self._standby is not None:
-            problem = self._why_not_standby(found)
+            problem = why_not_standby(self._standby, found, self.plan.config)
             if not problem:
                 return f"standby: {self._standby.seed.id}"
-            log.info("VM %s does not become the one that was ready: %s", self.record.name, problem)
-            await self._leave_standby()
-            await run_blocking(self._disks.make_work, self.plan.drives)
+            await self._leave_standby(problem)
             await self._write_guest_config()
         if found.seed is None and self._nameless:
             raise HostNotReady(f"it would have to be booted: {found.reason}")
@@ -339,52 +338,23 @@ class BringUp:
         return f"warm: {found.seed.id}"
 
     async def _seek_seed(self) -> FoundSeed:
-        reason = self._why_cold()
+        reason = "as was asked" if self._cold else why_cold(self.plan)
         if reason:
             return FoundSeed(None, reason)
-        plan, spec = self.plan, self.record.spec
-        order = SeedOrder(
-            image_id=self.record.image_id,
-            vcpus=spec.vcpus,
-            memory_mib=spec.memory_mib,
-            kernel_arguments=plan.kernel_arguments,
-            drives=tuple(drive.serial for drive in plan.drives),
-        )
+        order = seed_order(self.record, self.plan)
         found = await self._services.seeds.ask(FindSeed(order))
         self._wanted = order if found.seed is None else None
-        if found.seed is not None and await run_blocking(self._work_bytes) < found.seed.work_bytes:
+        seed_bytes = 0 if found.seed is None else found.seed.work_bytes
+        if seed_bytes > await run_blocking(work_bytes, self.plan):
             # The guest in the seed knows the disk by its size; it can grow and not shrink.
             return FoundSeed(None, "its work disk is smaller than the seed's")
         return found
 
-    def _why_cold(self) -> str:
-        """What of this VM has to be there while the guest boots; "" when nothing has."""
-        plan = self.plan
-        if self._cold:
-            return "as was asked"
-        if plan.early_files:
-            return f"files of {', '.join(plan.early_files)} are read while the guest boots"
-        if plan.cards:
-            return f"it has {1 + len(plan.cards)} network cards"
-        others = [drive.serial for drive in plan.drives if drive.serial != WORK_SERIAL]
-        return f"it has a disk {others[0]!r}" if others else ""
-
-    def _why_not_standby(self, found: FoundSeed) -> str:
-        """Why the guest that stands ready can't be this VM; "" when it can."""
-        assert self._standby is not None
-        if found.seed is None:
-            return found.reason
-        if found.seed.id != self._standby.seed.id:
-            return "there is a newer seed"
-        if news(self.plan.config, self._standby.told) is None:
-            return "it was told what this VM must not know"
-        return ""
-
-    async def _fall_back(self, problem: Exception, *, drop: bool) -> str:
+    async def _fall_back(self, problem: BangerError, *, drop: bool) -> str:
         """The seed was of no use: end what began in it, and boot the guest."""
         assert self.seed is not None
         seed, self.seed, self._standby = self.seed, None, None
-        reason = str(problem) or "the guest did not answer"
+        reason = problem.message
         log.warning("VM %s is booted, not begun in %s: %s", self.record.name, seed.id, reason)
         await self.guest.end()
         self.record = msgspec.structs.replace(self.record, seed="", seed_work=False)
@@ -396,10 +366,6 @@ class BringUp:
             await self._services.seeds.ask(DropSeed(seed.id, reason))
         await self._launch_guest()
         return f"booted after all, the seed failed: {reason}"
-
-    def _work_bytes(self) -> int:
-        """Size of the work disk, 0 without one. Blocks."""
-        return sum(qcow2.read_header(drive.path).virtual_size for drive in self.plan.drives)
 
     # --- the VMM and its guest ---
 
@@ -477,7 +443,7 @@ class BringUp:
         try:
             self.notes = await self.guest.configure(await run_blocking(self._warm_config))
             return "; ".join(self.notes)
-        except (BangerError, trio.TooSlowError) as error:
+        except BangerError as error:
             if self.seed is None or self._nameless:
                 raise
             # What the guest could not apply is not the seed's fault, most likely.
@@ -499,7 +465,7 @@ class BringUp:
             config = beyond_template(
                 config,
                 same_root=self.record.spec.disk_bytes == self._image.root.stat().st_size,
-                same_work=self._work_bytes() == self.seed.work_bytes,
+                same_work=work_bytes(self.plan) == self.seed.work_bytes,
             )
         return personal(
             config,

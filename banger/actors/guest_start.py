@@ -108,8 +108,13 @@ class GuestStart:
         if notes is None:
             # A request can be lost on a port that was just restored; to say it twice is legal.
             await link.reset()
-            with trio.fail_after(WARM_DEADLINE_S):
-                notes = await self._unless_ended(lambda: agent.configure(link, config))
+            try:
+                with trio.fail_after(WARM_DEADLINE_S):
+                    notes = await self._unless_ended(lambda: agent.configure(link, config))
+            except trio.TooSlowError:
+                raise TimedOut(
+                    f"the guest did not take its configuration within {WARM_DEADLINE_S:.0f} s"
+                ) from None
         await self._launched.booted()
         return notes
 

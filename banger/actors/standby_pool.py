@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -38,7 +38,7 @@ from banger.capabilities.host import Vm
 from banger.guest.exec import capture
 from banger.host.process_usage import cpu_seconds
 from banger.kernel.actor import Actor, Envelope, Inbox, sole_declared_error
-from banger.kernel.errors import BangerError, TimedOut
+from banger.kernel.errors import BangerError, CommandNotFound, TimedOut
 from banger.kernel.stages import run_stages, undo_stages
 from banger.kernel.store import RecordStore
 from banger.model.events import StandbyGivenBack
@@ -55,9 +55,11 @@ UNUSED_S = 3600.0
 REFILL_AFTER_S = 0.5
 """Whoever has just taken one needs the CPU more."""
 RETRY_S = 60.0
-"""After one could not be made, and after the host was short of memory."""
+"""After the host was short of memory."""
+DIED_PAUSE_S = 10.0
+"""After one has ended by itself: should that be what they do, they must not keep the host busy."""
 LOOK_EVERY_S = 5.0
-WARM_UP_RUNS = 2
+WARM_UP_RUNS = 4
 SETTLE_DEADLINE_S = 15.0
 SETTLE_STEP_S = 0.5
 SETTLED_SHARE = 0.06
@@ -199,6 +201,7 @@ class StandbyPool(Actor):
     def _forget(self, key: StandbyKind) -> None:
         for one in self._kinds.pop(key).ready:
             one.over.set()
+        self._pulse()
 
     async def _keep_one(self, key: StandbyKind, kind: _Kind) -> None:
         """Make one, and end it again unless it was taken."""
@@ -206,24 +209,33 @@ class StandbyPool(Actor):
         try:
             await trio.sleep(REFILL_AFTER_S)
             async with self._made(key) as one:
-                kind.ready.append(one)
-                self._pulse()
-                try:
-                    await one.over.wait()
-                finally:
-                    if not one.taken:
-                        kind.ready.remove(one)
+                if self._kinds.get(key) is kind:  # and was not forgotten meanwhile
+                    await self._hold(one, kind)
         except Exception as error:
             failure = sole_declared_error(error)
             if failure is None:
                 raise
         kind.keepers -= 1
         if failure is not None:
+            # It is tried again when such a VM is created the next time.
             log.warning("no standby VM of image %s: %s", key.spec.image, failure)
-            kind.not_before = trio.current_time() + RETRY_S
+            if self._kinds.get(key) is kind:
+                self._forget(key)
+        self._fill()
         self._pulse()
-        if self._kinds.get(key) is kind:
-            self._fill()
+
+    async def _hold(self, one: _Ready, kind: _Kind) -> None:
+        """Keep it ready until it is over."""
+        kind.ready.append(one)
+        self._pulse()
+        try:
+            await one.over.wait()
+        finally:
+            if not one.taken:
+                kind.ready.remove(one)
+        if one.watch.ended.is_set():
+            log.warning("the standby VM %s has ended by itself", one.up.record.name)
+            kind.not_before = trio.current_time() + DIED_PAUSE_S
 
     @asynccontextmanager
     async def _made(self, key: StandbyKind) -> AsyncIterator[_Ready]:
@@ -348,15 +360,16 @@ class StandbyPool(Actor):
 async def _settle(up: BringUp) -> None:
     """What a guest does for the first time takes it long: let it be done now. Then it stops."""
     assert up.guest.link is not None and up.record.process is not None
+    with trio.move_on_after(SETTLE_DEADLINE_S):
+        await _until_quiet(up.record.process)
     try:
         with trio.fail_after(SETTLE_DEADLINE_S):
             for _ in range(WARM_UP_RUNS):
                 request = Exec(up.record.name, ["true"])
-                await capture(up.guest.link, request, limit_bytes=0)
+                with suppress(CommandNotFound):  # an image without it
+                    await capture(up.guest.link, request, limit_bytes=0)
     except trio.TooSlowError:
         raise TimedOut("a guest that was to stand ready runs no command") from None
-    with trio.move_on_after(SETTLE_DEADLINE_S):
-        await _until_quiet(up.record.process)
     await up.guest.pause()
 
 

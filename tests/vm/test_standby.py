@@ -152,6 +152,8 @@ def test_one_that_dies_is_made_anew(ready: Instance) -> None:
     dead = only(ready)
     os.kill(dead["process"]["pid"], signal.SIGKILL)
     wait_until(lambda: [r["id"] for r in records(ready)] != [dead["id"]], 30, "its end")
+    # Not at once: such as die all the time must not keep the host busy.
+    wait_until(lambda: bool(records(ready)), 40, "another one")
     await_ready(ready)
     ready.create("a")
     assert stages(ready, "a")["seed"].startswith("standby: ")
