@@ -37,24 +37,12 @@ def main() -> None:
     # What follows '--' is a guest's command: its flags are not ours.
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
 
-    _load_msgspec()
     from banger.cli.run import run  # here: it loads the most, and the above is to be before that
 
     code = run(arguments, json="--json" in ours, debug="--debug" in ours)
     # Nothing is left to be done, and the interpreter would take 10 ms to free what the kernel
     # frees at once. What was written is out: sinks flush.
     os._exit(code)
-
-
-def _load_msgspec() -> None:
-    """Without typing_extensions, where that is installed: 3 ms.
-
-    msgspec does without; what it wants of them is in Python's typing since 3.11.
-    """
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    import msgspec  # noqa: F401
-
-    del sys.modules["typing_extensions"]
 
 
 def _open_standard_streams() -> None:

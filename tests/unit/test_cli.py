@@ -409,7 +409,7 @@ def test_daemon_of_another_protocol(daemon: FakeDaemon, cli: Cli) -> None:
 BANGER = [sys.executable, "-m", "banger.cli.main"]
 HEAVY = (
     *("trio", "prompt_toolkit", "pyroute2", "h11", "stevedore", "asyncio", "banger.daemon"),
-    *("pathlib", "shutil", "subprocess", "tempfile", "traceback", "typing_extensions"),
+    *("pathlib", "shutil", "subprocess", "tempfile", "traceback"),
     *("importlib.metadata", "email", "difflib", "banger.model.image", "banger.model.settings"),
 )
 PROGRAM = f"""
