@@ -307,7 +307,8 @@ class TapPool(Actor):
             return
         try:
             if len(self._idle) < self._size:
-                self._idle[await self._make_idle(name)] = None
+                idle = await self._make_idle(name)
+                self._idle[idle] = None
             else:
                 await run_blocking(netlink.delete_tap, name)
         except NotFound:
@@ -328,7 +329,9 @@ class TapPool(Actor):
             async with self._making:
                 while (network := self._network) and len(self._idle) < self._size:
                     try:
-                        self._idle[await self._make()] = None
+                        made = await self._make()
+                        # Only now: meanwhile it may have become another dictionary.
+                        self._idle[made] = None
                     except NotFound:
                         self._lose(network)
                     except BangerError as error:
