@@ -165,9 +165,12 @@ class RecordStore(Generic[T]):
         sync_directory(self.root)
 
     def sweep(self) -> None:
-        """Finish deletions that a crash interrupted."""
+        """Finish deletions that a crash interrupted, and undo first saves."""
         for doomed in self.root.glob(".deleting-*"):
             shutil.rmtree(doomed)
+        for directory in self.root.iterdir() if self.root.is_dir() else ():
+            if directory.is_dir() and not any(directory.iterdir()):
+                directory.rmdir()
 
     def _corrupt(self, path: Path, reason: str) -> CorruptRecord:
         return CorruptRecord(

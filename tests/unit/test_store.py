@@ -331,3 +331,13 @@ def test_what_was_half_written_is_swept_and_nothing_else(tmp_path: Path) -> None
     (tmp_path / "mine.tmp").write_bytes(b"mine")
     sweep_half_written(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "mine.tmp"]
+
+
+def test_a_directory_whose_first_record_was_not_written_is_swept(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path, Note)
+    store.save("kept", Note("kept"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "disk").touch()
+    store.sweep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "kept"]
