@@ -45,11 +45,16 @@ class Traces:
 
 
 def vmm_pids(instance: Instance) -> list[int]:
-    """Of all QEMUs in the instance's network, but for those that a seed is being made with."""
+    """Of the VMs' QEMUs in the instance's network, not of those that seeds are made with."""
     (holder,) = instance.holders
     argv = ["pgrep", "--ns", str(holder), "--nslist", "net", "--list-full", "qemu"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    vms = [line for line in done.stdout.splitlines() if " -name seed," not in line]
+    names = {"doomed", *(path.name for path in instance.paths.vms.iterdir())}
+    vms = [
+        line
+        for line in done.stdout.splitlines()
+        if line.partition(" -name ")[2].partition(",")[0] in names
+    ]
     return sorted(int(line.split()[0]) for line in vms)
 
 
