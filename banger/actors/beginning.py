@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from banger.actors.seeds import FoundSeed
 from banger.actors.standby import Standby
-from banger.actors.vm_disks import WORK_SERIAL
+from banger.actors.vm_disks import WORK_SERIAL, work_drives
 from banger.capabilities.guest import GuestPlan
 from banger.host import qcow2
 from banger.model.guest import GuestConfig
@@ -47,4 +47,5 @@ def why_not_standby(standby: Standby, found: FoundSeed, config: GuestConfig) -> 
 
 def work_bytes(plan: GuestPlan) -> int:
     """Size of the work disk, 0 without one. Blocks."""
-    return sum(qcow2.read_header(drive.path).virtual_size for drive in plan.drives)
+    drives = work_drives(plan.drives)
+    return sum(qcow2.read_header(drive.path).virtual_size for drive in drives)

@@ -293,8 +293,15 @@ class BringUp:
         if self._wanted is not None:
             await self._services.seeds.ask(WantSeed(self._wanted))
         if self.seed is not None:
-            await self._services.standby.ask(WantStandby(StandbyKind.of(self.record)))
+            await self._want_standby()
         return ""
+
+    async def _want_standby(self) -> None:
+        try:
+            await self._services.standby.ask(WantStandby(StandbyKind.of(self.record)))
+        except BangerError as error:
+            # The pool has crashed or stopped, which is no matter of this VM's.
+            log.warning("no VMs like %s are kept ready: %s", self.record.name, error)
 
     async def _write_guest_config(self) -> str:
         self.plan = self._hooks.contribute(self._vm, self.record.options)

@@ -123,6 +123,7 @@ class Fleet(Actor):
     async def run(self, inbox: Inbox) -> None:
         store = self._services.store
         await run_blocking(store.sweep)
+        await run_blocking(store.sweep_unwritten)
         records, self._quarantined = await run_blocking(store.load_all)
         for error in self._quarantined.values():
             log.error("%s", error)

@@ -329,6 +329,7 @@ class StandbyPool(Actor):
     async def _sweep(self) -> None:
         """End what a daemon that was killed has left."""
         await run_blocking(self._store.sweep)
+        await run_blocking(self._store.sweep_unwritten)
         records, quarantined = await run_blocking(self._store.load_all)
         for error in quarantined.values():
             log.warning("a standby VM's record: %s", error)

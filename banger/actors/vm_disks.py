@@ -55,9 +55,12 @@ class VmDisks:
         return path.stat().st_blocks * 512
 
     def make_work(self, drives: Sequence[Drive]) -> None:
-        """Make the work disk anew: over the seed's, which the guest has mounted, or the image's."""
+        """Make the work disk anew: over the seed's, which the guest has mounted, or the image's.
+
+        Other drives stay as they are: they are their capabilities'.
+        """
         seed = self._seed if self._record.seed_work else None
-        for drive in drives:
+        for drive in work_drives(drives):
             size = qcow2.read_header(drive.path).virtual_size
             below, kind = (drive.base, "raw") if seed is None else (seed.work, "qcow2")
             drive.path.unlink()
@@ -99,6 +102,11 @@ class VmDisks:
     def _frozen(self, disk: Path) -> tuple[Path, ...]:
         """What lies between this disk and its base, or the seed's disk."""
         return layers_below(self._paths, disk) if self._record.layers else ()
+
+
+def work_drives(drives: Sequence[Drive]) -> list[Drive]:
+    """The work disk, when there is one."""
+    return [drive for drive in drives if drive.serial == WORK_SERIAL]
 
 
 def new_sizes(plan: MachinePlan) -> dict[str, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from banger.host import process
 from banger.host.ram_file import NAME, PAGE, RamFile
+from banger.kernel.errors import VmmError
 from banger.model.process import ProcessIdentity
 
 _PIECE_BYTES = 1 << 20
@@ -75,24 +76,38 @@ class GuestMemory:
         ram.copy(self._base)
 
     def own_bytes(self) -> int:
-        """How much `copy_own` would copy now."""
+        """How much `copy_own` would copy now. Raises as that."""
         return sum(end - at for at, end in self._own())
 
     def copy_own(self, ram: RamFile) -> None:
-        """What differs from that, as it is now. Raises OSError."""
+        """What differs from that, as it is now. Raises `VmmError` when the VMM has ended."""
         for start, end in self._own():
             at = start
             while at < end:
-                data = os.pread(self._memory, min(_PIECE_BYTES, end - at), self._start + at)
+                data = _read(self._memory, min(_PIECE_BYTES, end - at), self._start + at)
                 ram.write(data, at)
                 at += len(data)
 
     def _own(self) -> Iterator[tuple[int, int]]:
         """From and to, in the guest's memory."""
         entry = 8
-        pages = os.pread(self._pages, self._size // PAGE * entry, self._start // PAGE * entry)
+        length = self._size // PAGE * entry
+        pages = _read(self._pages, length, self._start // PAGE * entry)
+        if len(pages) < length:
+            raise VmmError("the VMM's page map ends before the guest's memory")
         for run in _own_pages.finditer(pages[entry - 1 :: entry]):
             yield run.start() * PAGE, run.end() * PAGE
+
+
+def _read(fd: int, length: int, offset: int) -> bytes:
+    """At least one byte: of a process that has ended nothing is there to be read."""
+    try:
+        data = os.pread(fd, length, offset)
+    except OSError as error:
+        raise VmmError(f"the VMM's memory can't be read: {error.strerror}") from None
+    if not data:
+        raise VmmError("the VMM ended while its guest's memory was read")
+    return data
 
 
 def _open_inode(fds: Path, inode: int) -> int:

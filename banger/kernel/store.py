@@ -10,6 +10,7 @@ Everything here blocks; the daemon calls it in threads.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -165,11 +166,17 @@ class RecordStore(Generic[T]):
         sync_directory(self.root)
 
     def sweep(self) -> None:
-        """Finish deletions that a crash interrupted, and undo first saves."""
+        """Finish deletions that a crash interrupted."""
         for doomed in self.root.glob(".deleting-*"):
             shutil.rmtree(doomed)
-        for directory in self.root.iterdir() if self.root.is_dir() else ():
-            if directory.is_dir() and not any(directory.iterdir()):
+
+    def sweep_unwritten(self) -> None:
+        """Remove directories whose first record a crash kept from being written: they are empty.
+
+        Only while nobody else saves here.
+        """
+        for directory in self.root.glob("[!.]*"):
+            with contextlib.suppress(OSError):  # it is not empty, or no directory
                 directory.rmdir()
 
     def _corrupt(self, path: Path, reason: str) -> CorruptRecord:

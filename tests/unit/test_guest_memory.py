@@ -14,6 +14,7 @@ import pytest
 from banger.host import process
 from banger.host.guest_memory import GuestMemory
 from banger.host.ram_file import RamFile
+from banger.kernel.errors import VmmError
 from banger.model.process import ProcessIdentity
 
 SIZE = 8 << 20
@@ -95,6 +96,21 @@ def test_a_copy_is_what_it_sees(base: RamFile) -> None:
     # Holes stay holes, and nobody else's memory has changed.
     assert copy.allocated_bytes < 10 * PAGE
     assert base.path.read_bytes() == before
+    copy.close()
+
+
+def test_of_one_that_has_ended_nothing_is_copied(base: RamFile) -> None:
+    """Its memory is gone: that must be said, not be waited for."""
+    copy = RamFile.of_size(SIZE)
+    with vmm(base) as child:
+        write(child, 5, "a")
+        found = GuestMemory.of(identity(child))
+    assert found is not None
+    with found as memory:
+        with pytest.raises(VmmError, match="ended while"):
+            memory.own_bytes()
+        with pytest.raises(VmmError, match="ended while"):
+            memory.copy_own(copy)
     copy.close()
 
 

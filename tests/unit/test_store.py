@@ -339,5 +339,7 @@ def test_a_directory_whose_first_record_was_not_written_is_swept(tmp_path: Path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "disk").touch()
-    store.sweep()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "kept"]
+    (tmp_path / ".making").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / ".making")
+    store.sweep_unwritten()
+    assert {path.name for path in tmp_path.iterdir()} == {"files", "kept", ".making", "link"}

@@ -49,6 +49,7 @@ def vmm_pids(instance: Instance) -> list[int]:
     (holder,) = instance.holders
     argv = ["pgrep", "--ns", str(holder), "--nslist", "net", "--list-full", "qemu"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    # By their names, which what has ended has not, whether it was collected already or not.
     names = {"doomed", *(path.name for path in instance.paths.vms.iterdir())}
     vms = [
         line
